@@ -1,0 +1,264 @@
+//! The layouts of the maps that the eBPF programs and the controller share.
+//!
+//! A changed layout needs a new [`LAYOUT`]: pinned maps of another layout are never adopted.
+
+use crate::scratch::fresh;
+
+/// The version of all layouts here; part of the path under which the maps are pinned.
+pub const LAYOUT: u32 = 1;
+/// The number of IVC slots of an SVC.
+pub const MAX_IVCS: usize = 16;
+/// The bits that a slot takes.
+pub const SLOT_MASK: u32 = 0xf;
+/// The most SVCs, or IVCs, that the maps can be sized for.
+pub const MAX_ENTRIES: u32 = 65_536;
+/// The key of a remote endpoint in the SVC map, of wire order.
+pub type Endpoint = u32;
+
+/// UDP port, both ways, of the header that the kernel's outbound SA puts before ESP and
+/// [`crate::outbound`] removes: it keeps the kernel from deferring encryption until after the hook.
+pub const SHIM_PORT: u16 = 4500;
+
+/// How packets are cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Whole packets wherever they fit, else as few pieces as possible.
+    Mtu,
+    /// Pieces sized by link so that they arrive together.
+    Always,
+    /// Never: what does not fit is dropped, after path MTU discovery told the sender.
+    WholeOnly,
+}
+
+impl Split {
+    /// The value in [`Svc::split`].
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Mtu => 0,
+            Self::Always => 1,
+            Self::WholeOnly => 2,
+        }
+    }
+}
+
+/// One SVC. Map `SVCS`, by remote [`Endpoint`]: the controller writes, `bundle_tx` reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Svc {
+    /// The local endpoint's address, in wire order.
+    pub local: u32,
+    /// The slot of this SVC in the map `SVC_STATES`.
+    pub index: u32,
+    /// The policy: a [`Split::code`].
+    pub split: u32,
+    /// How many slots there are to look at: no IVC behind them may carry anything.
+    pub slots: u32,
+    /// The longest IP packet that crosses any IVC whole, in bytes; 0 while none may carry anything.
+    pub room: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// The bound of each IVC's virtual queue, in nanoseconds.
+    pub queue_ns: u64,
+    /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
+    pub ivcs: [Ivc; MAX_IVCS],
+}
+
+/// One IVC as the sender sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ivc {
+    /// The local link's address, in wire order.
+    pub local: u32,
+    /// The remote link's address, in wire order.
+    pub remote: u32,
+    /// The local link's interface index.
+    pub ifindex: u32,
+    /// The slot of this IVC in the map `IVC_COUNTERS`.
+    pub counters: u32,
+    /// The longest IP packet that crosses whole, in bytes; 0 while the IVC may carry nothing, as in
+    /// slots that are not in use.
+    pub mtu: u32,
+    /// What a packet costs on the link beneath IP, in bytes.
+    pub overhead: u32,
+    /// The time to send a byte, in 1/1024 nanoseconds.
+    pub byte_time: u64,
+    /// The link's rate, in bytes per 2^20 nanoseconds.
+    pub rate: u64,
+    /// The one-way latency, in nanoseconds.
+    pub latency_ns: u64,
+}
+
+impl Svc {
+    /// States an SVC.
+    #[must_use]
+    pub fn new(local: u32, index: u32, split: Split, queue_ns: u64, ivcs: [Ivc; MAX_IVCS]) -> Self {
+        let (mut slots, mut room) = (0, 0);
+        for (count, ivc) in (1..).zip(&ivcs) {
+            if ivc.mtu > 0 {
+                slots = count;
+            }
+            room = room.max(ivc.mtu);
+        }
+        Self {
+            local,
+            index,
+            split: split.code(),
+            slots,
+            room,
+            reserved: 0,
+            queue_ns,
+            ivcs,
+        }
+    }
+
+    /// Tells whether there is nothing to look at from `slot` on.
+    #[inline(always)]
+    #[must_use]
+    pub fn ends_at(&self, slot: usize) -> bool {
+        slot >= fresh(&self.slots) as usize
+    }
+}
+
+impl Ivc {
+    /// Tells how long a packet crosses whole; 0 where the IVC may carry nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        fresh(&self.mtu)
+    }
+
+    /// Returns [`Self::byte_time`] and [`Self::rate`] for a rate in bits per second.
+    ///
+    /// Rates are clamped to 1 kbit/s to 1 Tbit/s, between which neither value degenerates.
+    #[must_use]
+    pub fn pace(bits_per_second: u64) -> (u64, u64) {
+        let rate = bits_per_second.clamp(1_000, 1_000_000_000_000);
+        let byte_time = 8 * 1_000_000_000 * 1024 / rate;
+        let per_tick = u128::from(rate) * (1 << 20) / 8 / 1_000_000_000;
+        (
+            byte_time.max(1),
+            u64::try_from(per_tick).unwrap_or(u64::MAX).max(1),
+        )
+    }
+}
+
+/// What the sender remembers of an SVC. Map `SVC_STATES`, by [`Svc::index`]: `bundle_tx` writes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SvcState {
+    /// The number of the next packet; its low 16 bits become the IPv4 identification.
+    pub sequence: u64,
+    /// For each slot, when its last accepted byte will have left the link (`bpf_ktime_get_ns`).
+    pub clocks: [u64; MAX_IVCS],
+}
+
+/// An address pair as an arriving piece carries it, in wire order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IvcKey {
+    /// The remote link's address.
+    pub source: u32,
+    /// The local link's address.
+    pub destination: u32,
+}
+
+/// One IVC as the receiver sees it. Map `IVCS`, by [`IvcKey`]: the controller writes, `link_rx` reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IvcRx {
+    /// The remote endpoint's address, in wire order: the source that XFRM will see.
+    pub source: u32,
+    /// The local endpoint's address, in wire order.
+    pub destination: u32,
+    /// The slot of this IVC in the map `IVC_COUNTERS`.
+    pub counters: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// What crossed an IVC. Map `IVC_COUNTERS`, per CPU: the programs write, the controller reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IvcCounters {
+    /// Sent.
+    pub tx: Traffic,
+    /// Received.
+    pub rx: Traffic,
+}
+
+/// Traffic in one direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// ESP packets whose first byte went this way.
+    pub packets: u64,
+    /// Pieces: whole packets and fragments.
+    pub pieces: u64,
+    /// Bytes of those pieces, IP headers included, link headers not.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Counts one piece.
+    #[inline(always)]
+    pub fn add(&mut self, bytes: u16, first: bool) {
+        self.packets = self.packets.wrapping_add(u64::from(first));
+        self.pieces = self.pieces.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(u64::from(bytes));
+    }
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{IvcCounters, IvcKey, IvcRx, Svc, SvcState};
+
+    // SAFETY: `repr(C)` structures of integers in which every byte is a field's, so that any bits are valid.
+    unsafe impl aya::Pod for Svc {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SvcState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for IvcKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for IvcRx {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for IvcCounters {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_have_no_hidden_padding() {
+        assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
+        assert_eq!(size_of::<Ivc>(), 6 * 4 + 3 * 8);
+        assert_eq!(size_of::<Svc>(), 6 * 4 + 8 + MAX_IVCS * size_of::<Ivc>());
+        assert_eq!(size_of::<SvcState>(), 8 * (1 + MAX_IVCS));
+        assert_eq!(size_of::<IvcRx>(), 16);
+        assert_eq!(size_of::<IvcCounters>(), 48);
+    }
+
+    #[test]
+    fn slots_and_room_follow_from_the_usable_ivcs() {
+        let found = |used: &[(usize, u32)]| {
+            let mut ivcs = [Ivc::default(); MAX_IVCS];
+            for (slot, mtu) in used {
+                ivcs[*slot].mtu = *mtu;
+            }
+            let svc = Svc::new(1, 0, Split::Mtu, 0, ivcs);
+            (svc.slots, svc.room)
+        };
+        assert_eq!(found(&[]), (0, 0));
+        assert_eq!(found(&[(0, 1492), (2, 1500)]), (3, 1500));
+        assert_eq!(found(&[(MAX_IVCS - 1, 1280)]), (16, 1280));
+    }
+
+    #[test]
+    fn pace_of_known_rates() {
+        assert_eq!(Ivc::pace(1_000_000_000), (8 * 1024, 131_072));
+        assert_eq!(Ivc::pace(8_000_000), (1_024_000, 1_048));
+        assert_eq!(Ivc::pace(0), Ivc::pace(1_000));
+        assert_eq!(Ivc::pace(u64::MAX), Ivc::pace(1_000_000_000_000));
+    }
+}

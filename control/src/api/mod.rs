@@ -1,0 +1,7 @@
+//! The control socket: what is asked of the daemon, and what it tells of itself.
+
+pub mod client;
+pub mod protocol;
+pub(crate) mod report;
+pub(crate) mod server;
+pub mod status;

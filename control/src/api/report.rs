@@ -1,0 +1,151 @@
+//! Writing the status.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use withy_common::maps::{IvcCounters, Traffic};
+
+use super::status::{
+    DropStatus, IvcStatus, LinkState, LinkStatus, SCHEMA, Status, TrafficStatus, TunnelState,
+    TunnelStatus,
+};
+use crate::{
+    bundle::{IvcId, Slots, ident},
+    config::{Config, Ivc, LinkName, Security, Tunnel, TunnelName},
+    dataplane::{DataplaneError, Tables},
+    link::{LinkView, Links},
+    vpn::{Path, path_mtu},
+};
+
+/// What a status is written from.
+pub(crate) struct View<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) links: &'a Links,
+    pub(crate) since: &'a BTreeMap<LinkName, u64>,
+    pub(crate) receive: &'a BTreeMap<LinkName, &'static str>,
+    pub(crate) tables: &'a Tables,
+    pub(crate) silent: &'a BTreeSet<IvcId>,
+    pub(crate) rejected: u64,
+    pub(crate) started: u64,
+    pub(crate) problems: Vec<String>,
+}
+
+/// Writes the status.
+pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, DataplaneError> {
+    let config = view.config;
+    Ok(Status {
+        schema: SCHEMA,
+        gateway: config.gateway.name.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: "kernel".to_owned(),
+        started: view.started,
+        links: view
+            .links
+            .iter()
+            .map(|(name, link)| link_status(view, name, link))
+            .collect(),
+        tunnels: config
+            .tunnels
+            .iter()
+            .map(|(name, tunnel)| tunnel_status(view, slots, name, tunnel))
+            .collect::<Result<_, _>>()?,
+        drops: view
+            .tables
+            .drops()?
+            .into_iter()
+            .chain([("rx_keepalive", view.rejected)])
+            .map(|(reason, packets)| DropStatus {
+                reason: reason.to_owned(),
+                packets,
+            })
+            .collect(),
+        problems: view.problems.clone(),
+    })
+}
+
+fn link_status(view: &View<'_>, name: &LinkName, link: &LinkView) -> LinkStatus {
+    let configured = view.config.links.get(name);
+    LinkStatus {
+        name: name.to_string(),
+        interface: configured.map_or_else(String::new, |link| link.interface.to_string()),
+        state: link.state,
+        address: link.address,
+        next_hop: link.next_hop,
+        mtu: link.interface.as_ref().map(|interface| interface.mtu),
+        receive: view.receive.get(name).map(|word| (*word).to_owned()),
+        since: view.since.get(name).copied().unwrap_or(view.started),
+    }
+}
+
+fn tunnel_status(
+    view: &View<'_>,
+    slots: &Slots,
+    name: &TunnelName,
+    tunnel: &Tunnel,
+) -> Result<TunnelStatus, DataplaneError> {
+    let Security::Manual(security) = &tunnel.security;
+    let path = Path::of(tunnel, view.links);
+    let ivcs = (0..)
+        .zip(&tunnel.ivcs)
+        .map(|(index, ivc)| ivc_status(view, slots, tunnel, (index, ivc)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(TunnelStatus {
+        name: name.to_string(),
+        state: match ivcs.iter().filter(|ivc| ivc.usable).count() {
+            0 => TunnelState::Down,
+            usable if usable == ivcs.len() => TunnelState::Up,
+            _ => TunnelState::Degraded,
+        },
+        split: tunnel.split.to_string(),
+        suite: security.suite.name().to_owned(),
+        local: tunnel.endpoints.local,
+        remote: tunnel.endpoints.remote,
+        mtu: path.inner,
+        mss: path.mss,
+        sequence: sequence(view, slots, tunnel.endpoints.remote)?,
+        ivcs,
+    })
+}
+
+fn sequence(view: &View<'_>, slots: &Slots, remote: Ipv4Addr) -> Result<u64, DataplaneError> {
+    match slots.svc_of(remote) {
+        Some(slot) => Ok(view.tables.state(slot)?.sequence),
+        None => Ok(0),
+    }
+}
+
+fn ivc_status(
+    view: &View<'_>,
+    slots: &Slots,
+    tunnel: &Tunnel,
+    (index, ivc): (usize, &Ivc),
+) -> Result<IvcStatus, DataplaneError> {
+    let link = view.links.get(&ivc.link);
+    let local = link.and_then(|link| link.address);
+    let id = ident(tunnel, ivc);
+    let counters = match slots.ivc_of(&id) {
+        Some(slot) => view.tables.counters(slot)?,
+        None => IvcCounters::default(),
+    };
+    Ok(IvcStatus {
+        link: ivc.link.to_string(),
+        local,
+        remote: ivc.remote,
+        usable: link.is_some_and(|link| link.state == LinkState::Up) && !view.silent.contains(&id),
+        rate_bps: ivc.rate.bits_per_second(),
+        latency_seconds: ivc.latency.duration().as_secs_f64(),
+        mtu: path_mtu(tunnel, index, view.links),
+        tx: traffic(counters.tx),
+        rx: traffic(counters.rx),
+    })
+}
+
+fn traffic(traffic: Traffic) -> TrafficStatus {
+    TrafficStatus {
+        packets: traffic.packets,
+        pieces: traffic.pieces,
+        bytes: traffic.bytes,
+    }
+}

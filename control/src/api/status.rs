@@ -1,0 +1,163 @@
+//! What `withy status` shows.
+//!
+//! The JSON form has base units (bits per second, seconds, bytes); `schema` changes when a field
+//! changes its meaning or goes, not when one is added.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of this form.
+pub const SCHEMA: u32 = 1;
+
+/// A gateway and all that it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The gateway's name.
+    pub gateway: String,
+    /// The version of the daemon.
+    pub version: String,
+    /// The IPsec engine: `kernel`.
+    pub engine: String,
+    /// When the daemon started, in seconds since the epoch.
+    pub started: u64,
+    /// The links, by name.
+    pub links: Vec<LinkStatus>,
+    /// The tunnels, by name.
+    pub tunnels: Vec<TunnelStatus>,
+    /// Packets dropped since the maps were made (keepalives that were not believed: since the daemon
+    /// started), by reason.
+    pub drops: Vec<DropStatus>,
+    /// What cannot be brought to the stated condition at present; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The link's name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// What it is doing.
+    pub state: LinkState,
+    /// Its current address.
+    pub address: Option<Ipv4Addr>,
+    /// Its current next hop.
+    pub next_hop: Option<Ipv4Addr>,
+    /// The interface's MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Where it receives: `xdp` or `tc`.
+    pub receive: Option<String>,
+    /// Since when it has been in this state, in seconds since the epoch.
+    pub since: u64,
+}
+
+/// The state of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// Usable.
+    Up,
+    /// The interface is down, or has no carrier.
+    Down,
+    /// The interface has no usable address.
+    NoAddress,
+    /// There is no such interface.
+    Missing,
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// The tunnel's name.
+    pub name: String,
+    /// The state of its IVCs together.
+    pub state: TunnelState,
+    /// The split policy.
+    pub split: String,
+    /// The ESP suite.
+    pub suite: String,
+    /// The local endpoint.
+    pub local: Ipv4Addr,
+    /// The remote endpoint.
+    pub remote: Ipv4Addr,
+    /// The longest packet in bytes that hosts may send through it.
+    pub mtu: u32,
+    /// What TCP's MSS is clamped to, in bytes.
+    pub mss: Option<u16>,
+    /// The number of ESP packets sent since the maps were made.
+    pub sequence: u64,
+    /// The IVCs, in the order of the configuration.
+    pub ivcs: Vec<IvcStatus>,
+}
+
+/// The state of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelState {
+    /// All IVCs are usable.
+    Up,
+    /// Some IVCs are not usable.
+    Degraded,
+    /// No IVC is usable.
+    Down,
+}
+
+/// An IVC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IvcStatus {
+    /// The link that carries it.
+    pub link: String,
+    /// The link's address, if it has one.
+    pub local: Option<Ipv4Addr>,
+    /// The remote link's address.
+    pub remote: Ipv4Addr,
+    /// Whether it may carry pieces: its link is up, and the other side hears it.
+    pub usable: bool,
+    /// Its rate in bits per second.
+    pub rate_bps: u64,
+    /// Its one-way latency in seconds.
+    pub latency_seconds: f64,
+    /// The longest piece in bytes.
+    pub mtu: u32,
+    /// Sent.
+    pub tx: TrafficStatus,
+    /// Received.
+    pub rx: TrafficStatus,
+}
+
+/// Traffic in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// ESP packets whose first byte went this way.
+    pub packets: u64,
+    /// Pieces: whole packets and fragments.
+    pub pieces: u64,
+    /// Bytes of those pieces, IP headers included.
+    pub bytes: u64,
+}
+
+/// Drops for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropStatus {
+    /// The reason, such as `tx_queue_full`.
+    pub reason: String,
+    /// How many packets.
+    pub packets: u64,
+}
+
+impl Status {
+    /// Whether everything that is configured works.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+            && self.links.iter().all(|link| link.state == LinkState::Up)
+            && self
+                .tunnels
+                .iter()
+                .all(|tunnel| tunnel.state == TunnelState::Up)
+    }
+}

@@ -1,0 +1,170 @@
+//! The contents of the maps, computed from the configuration and the links as they are.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use withy_common::maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Svc};
+
+use super::{IvcId, Slots};
+use crate::{
+    api::status::LinkState,
+    config::{self, Config, SplitPolicy, Tunnel, TunnelName},
+    dataplane::wire,
+    link::{LinkView, Links},
+    vpn::{Path, path_mtu},
+};
+
+/// How much of a link's rate is used, in percent: with more, the smallest error of the rate makes a
+/// queue grow on the link, where nothing bounds it.
+const HEADROOM_PERCENT: u64 = 97;
+
+/// What the maps should hold.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// SVCs by remote endpoint.
+    pub svcs: Vec<(Ipv4Addr, Svc)>,
+    /// IVCs by address pair.
+    pub ivcs: Vec<(IvcKey, IvcRx)>,
+    /// The largest MSS by remote subnet.
+    pub subnets: Vec<(Ipv4Net, u16)>,
+    /// The counters' slots of IVCs that are new.
+    pub fresh: Vec<u32>,
+    /// Tunnels and IVCs for which the maps have no room.
+    pub refused: Vec<String>,
+}
+
+/// Computes the maps' contents, taking slots for what has none. IVCs in `silent` carry no data.
+pub fn contents(
+    config: &Config,
+    links: &Links,
+    silent: &BTreeSet<IvcId>,
+    slots: &mut Slots,
+) -> Contents {
+    slots.retain(
+        |endpoint| {
+            config
+                .tunnels
+                .values()
+                .any(|tunnel| tunnel.endpoints.remote == endpoint)
+        },
+        |id| {
+            config
+                .tunnels
+                .values()
+                .any(|tunnel| tunnel.ivcs.iter().any(|ivc| ident(tunnel, ivc) == *id))
+        },
+    );
+    let mut contents = Contents::default();
+    for (name, tunnel) in &config.tunnels {
+        svc(
+            &mut contents,
+            config,
+            (name, tunnel),
+            (links, silent),
+            slots,
+        );
+    }
+    contents
+}
+
+/// What an IVC of a tunnel is known by.
+pub(crate) fn ident(tunnel: &Tunnel, ivc: &config::Ivc) -> IvcId {
+    (tunnel.endpoints.remote, ivc.link.clone(), ivc.remote)
+}
+
+fn svc(
+    contents: &mut Contents,
+    config: &Config,
+    (name, tunnel): (&TunnelName, &Tunnel),
+    (links, silent): (&Links, &BTreeSet<IvcId>),
+    slots: &mut Slots,
+) {
+    let endpoints = tunnel.endpoints;
+    let Some(index) = slots.svc(endpoints.remote, config.gateway.limits.svcs) else {
+        contents
+            .refused
+            .push(format!("tunnel {name}: no room, raise gateway.limits.svcs"));
+        return;
+    };
+    let mut ivcs = [Ivc::default(); MAX_IVCS];
+    for (position, (ivc, slot)) in tunnel.ivcs.iter().zip(&mut ivcs).enumerate() {
+        let Some(view) = links.get(&ivc.link) else {
+            continue;
+        };
+        let id = ident(tunnel, ivc);
+        let Some((counters, fresh)) = slots.ivc(&id, view.address, config.gateway.limits.ivcs)
+        else {
+            contents.refused.push(format!(
+                "tunnel {name}: no room for IVC {position}, raise gateway.limits.ivcs"
+            ));
+            continue;
+        };
+        if fresh {
+            contents.fresh.push(counters);
+        }
+        let mtu = path_mtu(tunnel, position, links);
+        let overhead = config.links.get(&ivc.link).map_or(0, |link| link.overhead);
+        // Silent or not, it hears: that is how it comes back.
+        let mtu = if silent.contains(&id) { 0 } else { mtu };
+        *slot = sender(ivc, view, mtu, overhead.into(), counters);
+        if let Some(local) = view.address {
+            let key = IvcKey {
+                source: wire(ivc.remote),
+                destination: wire(local),
+            };
+            let value = IvcRx {
+                source: wire(endpoints.remote),
+                destination: wire(endpoints.local),
+                counters,
+                reserved: 0,
+            };
+            contents.ivcs.push((key, value));
+        }
+    }
+    let svc = Svc::new(
+        wire(endpoints.local),
+        index,
+        split(tunnel.split),
+        tunnel.queue.as_nanos(),
+        ivcs,
+    );
+    contents.svcs.push((endpoints.remote, svc));
+    if let Some(mss) = Path::of(tunnel, links).mss {
+        contents
+            .subnets
+            .extend(tunnel.subnets.remote.iter().map(|subnet| (*subnet, mss)));
+    }
+}
+
+/// Returns an IVC as the sender sees it; without a usable link, it has no MTU and carries nothing.
+fn sender(ivc: &config::Ivc, view: &LinkView, mtu: u32, overhead: u32, counters: u32) -> Ivc {
+    let (byte_time, rate) = Ivc::pace(ivc.rate.bits_per_second() / 100 * HEADROOM_PERCENT);
+    let idle = Ivc {
+        counters,
+        overhead,
+        byte_time,
+        rate,
+        latency_ns: ivc.latency.as_nanos(),
+        remote: wire(ivc.remote),
+        ..Ivc::default()
+    };
+    let (Some(interface), Some(address), LinkState::Up) =
+        (&view.interface, view.address, view.state)
+    else {
+        return idle;
+    };
+    Ivc {
+        local: wire(address),
+        ifindex: interface.index,
+        mtu,
+        ..idle
+    }
+}
+
+const fn split(policy: SplitPolicy) -> Split {
+    match policy {
+        SplitPolicy::Mtu => Split::Mtu,
+        SplitPolicy::Always => Split::Always,
+        SplitPolicy::WholeOnly => Split::WholeOnly,
+    }
+}

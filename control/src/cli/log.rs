@@ -1,0 +1,16 @@
+//! Where log lines go.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// Writes log lines to standard error, from "info" on unless `WITHY_LOG` says otherwise.
+pub(super) fn start() {
+    let filter = EnvFilter::try_from_env("WITHY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

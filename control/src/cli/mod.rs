@@ -1,0 +1,221 @@
+//! The command line.
+
+mod check;
+mod exit;
+mod log;
+mod show;
+
+use std::{io::IsTerminal as _, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+
+pub use self::exit::Exit;
+use crate::{
+    api::{client, protocol::Request, protocol::Response},
+    config::{self, Colour},
+    daemon::{self, DaemonError, Directories},
+};
+
+/// Withy bonds every Internet connection of a site into one IPsec tunnel.
+///
+/// Without a command it shows the status.
+#[derive(Debug, Parser)]
+#[command(name = "withy", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    directories: Directories,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the gateway up and keep it up
+    ///
+    /// Stays in the foreground. On SIGTERM it ends and leaves everything forwarding; `withy down`
+    /// takes everything down.
+    Run {
+        /// The configuration
+        #[arg(
+            short,
+            long,
+            value_name = "FILE",
+            default_value = "/etc/withy/withy.yaml"
+        )]
+        config: PathBuf,
+    },
+    /// Show tunnels, IVCs, links, counters and drops
+    Status(StatusArgs),
+    /// Check a configuration, and touch nothing
+    Check {
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
+        config: PathBuf,
+        /// Print findings as JSON
+        #[arg(long)]
+        json: bool,
+        /// Do not compare with this machine's interfaces
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Show a configuration as Withy understands it, defaults filled in
+    Show {
+        #[command(subcommand)]
+        what: Show,
+    },
+    /// Remove everything that Withy has set up
+    Down,
+}
+
+#[derive(Debug, Subcommand)]
+enum Show {
+    /// The configuration; never keys, only the names of their files
+    Config {
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Exit with 3 unless everything works
+    #[arg(long)]
+    check: bool,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    #[must_use]
+    pub fn execute(self) -> Exit {
+        let directories = self.directories;
+        match self.command {
+            None => status(&directories, &StatusArgs::default()),
+            Some(Command::Status(args)) => status(&directories, &args),
+            Some(Command::Check {
+                config,
+                json,
+                offline,
+            }) => check::check(&config, json, offline),
+            Some(Command::Run { config }) => run(&config, directories),
+            Some(Command::Show {
+                what: Show::Config { config },
+            }) => show_config(&config),
+            Some(Command::Down) => down(&directories),
+        }
+    }
+}
+
+fn run(path: &std::path::Path, directories: Directories) -> Exit {
+    log::start();
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            complain(&report);
+            return Exit::Configuration;
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        complain(&loaded.warnings);
+    }
+    finish(in_runtime(daemon::run(loaded.config, directories)))
+}
+
+fn show_config(path: &std::path::Path) -> Exit {
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            complain(&report);
+            return Exit::Configuration;
+        }
+    };
+    match serde_yaml::to_string(&loaded.config) {
+        Ok(text) => {
+            exit::print(&text);
+            Exit::Fine
+        }
+        Err(error) => {
+            eprintln!("withy: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn down(directories: &Directories) -> Exit {
+    log::start();
+    let problems = match in_runtime(daemon::take_down(directories)) {
+        Ok(problems) => problems,
+        Err(error) => return finish(Err(error)),
+    };
+    for problem in &problems {
+        eprintln!("withy: {problem}");
+    }
+    if problems.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Failed
+    }
+}
+
+/// Runs to the end on one thread: network namespaces are the thread's.
+fn in_runtime<T>(future: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Signals)?
+        .block_on(future)
+}
+
+fn finish(result: Result<(), DaemonError>) -> Exit {
+    match result {
+        Ok(()) => Exit::Fine,
+        Err(error) => {
+            eprintln!("withy: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn status(directories: &Directories, args: &StatusArgs) -> Exit {
+    let status = match client::call(&directories.socket(), &Request::Status) {
+        Ok(Response::Status(status)) => *status,
+        Ok(other) => {
+            eprintln!("withy: unexpected answer: {other:?}");
+            return Exit::Failed;
+        }
+        Err(error) => {
+            eprintln!("withy: {error}");
+            return Exit::Unreachable;
+        }
+    };
+    let text = if args.json {
+        match serde_json::to_string_pretty(&status) {
+            Ok(text) => text + "\n",
+            Err(error) => {
+                eprintln!("withy: {error}");
+                return Exit::Failed;
+            }
+        }
+    } else {
+        show::status(&status, std::io::stdout().is_terminal())
+    };
+    exit::print(&text);
+    if args.check && !status.is_healthy() {
+        Exit::Degraded
+    } else {
+        Exit::Fine
+    }
+}
+
+/// Writes findings about a configuration for people.
+fn complain(report: &config::Report) {
+    let colour = if std::io::stderr().is_terminal() {
+        Colour::Always
+    } else {
+        Colour::Never
+    };
+    eprintln!("{}", report.render(colour));
+}

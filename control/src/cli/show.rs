@@ -1,0 +1,187 @@
+//! The status for people.
+
+use std::{
+    fmt::Write as _,
+    net::Ipv4Addr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use humansize::{DECIMAL, format_size};
+
+use crate::{
+    api::status::{LinkState, LinkStatus, Status, TrafficStatus, TunnelState, TunnelStatus},
+    config::Rate,
+};
+
+/// Writes a status; with colours if it goes to a terminal.
+pub(super) fn status(status: &Status, terminal: bool) -> String {
+    let mut text = format!(
+        "gateway {}, engine {}, up {}\n",
+        status.gateway,
+        status.engine,
+        age(status.started)
+    );
+    for tunnel in &status.tunnels {
+        text.push('\n');
+        show_tunnel(&mut text, tunnel, terminal);
+    }
+    text.push('\n');
+    text.push_str(&links(&status.links, terminal));
+    let drops: Vec<_> = status
+        .drops
+        .iter()
+        .filter(|drop| drop.packets > 0)
+        .collect();
+    if !drops.is_empty() {
+        text.push_str("\ndropped packets\n");
+        for drop in drops {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {:<18} {}", drop.reason, drop.packets);
+        }
+    }
+    if !status.problems.is_empty() {
+        text.push_str("\nproblems\n");
+        for problem in &status.problems {
+            let _ = writeln!(text, "  {problem}");
+        }
+    }
+    text
+}
+
+fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
+    let state = match tunnel.state {
+        TunnelState::Up => "up",
+        TunnelState::Degraded => "degraded",
+        TunnelState::Down => "down",
+    };
+    let mss = tunnel
+        .mss
+        .map_or_else(|| "off".to_owned(), |mss| mss.to_string());
+    let _ = writeln!(
+        text,
+        "tunnel {} is {state}: {} to {}, {}, split {}, packets to {} bytes, MSS {mss}",
+        tunnel.name, tunnel.local, tunnel.remote, tunnel.suite, tunnel.split, tunnel.mtu
+    );
+    let sent: u64 = tunnel.ivcs.iter().map(|ivc| ivc.tx.bytes).sum();
+    let mut table = table(
+        &[
+            "IVC", "from", "to", "state", "rate", "latency", "share", "sent", "received",
+        ],
+        terminal,
+    );
+    for ivc in &tunnel.ivcs {
+        table.add_row(vec![
+            Cell::new(&ivc.link),
+            Cell::new(optional(ivc.local)),
+            Cell::new(ivc.remote),
+            good(if ivc.usable { "up" } else { "down" }, ivc.usable),
+            number(rate(ivc.rate_bps)),
+            number(format!("{} ms", ivc.latency_seconds * 1000.0)),
+            number(share(ivc.tx.bytes, sent)),
+            number(traffic(ivc.tx)),
+            number(traffic(ivc.rx)),
+        ]);
+    }
+    let _ = writeln!(text, "{table}");
+}
+
+fn links(links: &[LinkStatus], terminal: bool) -> String {
+    let mut table = table(
+        &[
+            "link",
+            "interface",
+            "state",
+            "for",
+            "address",
+            "next hop",
+            "MTU",
+            "receives by",
+        ],
+        terminal,
+    );
+    for link in links {
+        let (word, fine) = match link.state {
+            LinkState::Up => ("up", true),
+            LinkState::Down => ("down", false),
+            LinkState::NoAddress => ("no address", false),
+            LinkState::Missing => ("no interface", false),
+        };
+        table.add_row(vec![
+            Cell::new(&link.name),
+            Cell::new(&link.interface),
+            good(word, fine),
+            number(age(link.since)),
+            Cell::new(optional(link.address)),
+            Cell::new(optional(link.next_hop)),
+            number(
+                link.mtu
+                    .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
+            ),
+            Cell::new(link.receive.as_deref().unwrap_or("-")),
+        ]);
+    }
+    format!("{table}\n")
+}
+
+fn table(header: &[&str], terminal: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if terminal {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(
+        header
+            .iter()
+            .map(|text| Cell::new(text).add_attribute(Attribute::Dim)),
+    );
+    table
+}
+
+fn good(word: &str, fine: bool) -> Cell {
+    Cell::new(word).fg(if fine { Color::Green } else { Color::Red })
+}
+
+fn number(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn optional(address: Option<Ipv4Addr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
+}
+
+fn rate(bits: u64) -> String {
+    Rate::from_bits_per_second(bits).map_or_else(|| "-".to_owned(), |rate| rate.to_string())
+}
+
+fn share(part: u64, whole: u64) -> String {
+    match (u128::from(part) * 100).checked_div(u128::from(whole)) {
+        Some(percent) => format!("{percent}%"),
+        None => "-".to_owned(),
+    }
+}
+
+fn traffic(traffic: TrafficStatus) -> String {
+    format!(
+        "{} in {}",
+        format_size(traffic.bytes, DECIMAL),
+        traffic.pieces
+    )
+}
+
+/// How long ago a time in seconds since the epoch was.
+fn age(since: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let age = now.as_secs().saturating_sub(since);
+    // Two units are enough for people.
+    let coarse = match age {
+        0..3600 => age,
+        3600..86_400 => age / 60 * 60,
+        _ => age / 3600 * 3600,
+    };
+    humantime::format_duration(Duration::from_secs(coarse)).to_string()
+}

@@ -1,0 +1,37 @@
+//! The section `gateway`.
+
+use super::{MAX_LIST, field::Field};
+use crate::config::{
+    draft::GatewayDraft,
+    model::Limits,
+    sink::{Located, Sink},
+};
+
+pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
+    let mut map = field.map(sink);
+    let name = map.required("name", "NAME", sink, Field::parse);
+    let lan = map.required("lan", "[INTERFACE]", sink, |field, sink| {
+        field.list(MAX_LIST, sink, Field::parse)
+    });
+    let (svcs, ivcs) = map
+        .optional("limits", sink, |field, sink| Some(limits(field, sink)))
+        .unwrap_or_default();
+    map.close(sink);
+    GatewayDraft {
+        name,
+        lan: lan.unwrap_or_default(),
+        svcs,
+        ivcs,
+    }
+}
+
+type LimitsDraft = (Option<Located<u32>>, Option<Located<u32>>);
+
+fn limits(field: &Field<'_>, sink: &mut Sink) -> LimitsDraft {
+    let mut map = field.map(sink);
+    let limit = |field: &Field<'_>, sink: &mut Sink| field.number(&(1..=Limits::MAX), "", sink);
+    let svcs = map.optional("svcs", sink, limit);
+    let ivcs = map.optional("ivcs", sink, limit);
+    map.close(sink);
+    (svcs, ivcs)
+}

@@ -1,0 +1,60 @@
+//! A link.
+
+use std::net::Ipv4Addr;
+
+use super::{field::Field, name};
+use crate::config::{
+    draft::{LinkDraft, value},
+    model::Rates,
+    sink::{Located, Sink},
+    value::{HostAddress, Setting},
+};
+
+pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -> LinkDraft {
+    let name = name(&key, sink);
+    let mut map = field.map(sink);
+    let draft = LinkDraft {
+        key,
+        name,
+        interface: map.required("interface", "NAME", sink, Field::parse),
+        isp: map.optional("isp", sink, Field::parse),
+        address: map.optional("address", sink, address),
+        next_hop: map.optional("next_hop", sink, address),
+        rate: map.required("rate", "{up: 20 Mbit/s, down: 80 Mbit/s}", sink, rates),
+        latency: map.required("latency", "12 ms", sink, Field::parse),
+        mtu: map.optional("mtu", sink, Field::parse),
+        overhead: map.optional("overhead", sink, overhead),
+        receive: map.optional("receive", sink, Field::parse),
+    };
+    map.close(sink);
+    draft
+}
+
+fn address(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Setting<Ipv4Addr>>> {
+    let address: Located<Setting<HostAddress>> = field.parse(sink)?;
+    Some(address.map(|setting| setting.map(HostAddress::get)))
+}
+
+/// Reads the rates of both directions, or one value for both.
+fn rates(field: &Field<'_>, sink: &mut Sink) -> Option<Rates> {
+    if !field.is_map() {
+        let rate = value(field.parse(sink))?;
+        return Some(Rates {
+            up: rate,
+            down: rate,
+        });
+    }
+    let mut map = field.map(sink);
+    let up = map.required("up", "20 Mbit/s", sink, Field::parse);
+    let down = map.required("down", "80 Mbit/s", sink, Field::parse);
+    map.close(sink);
+    Some(Rates {
+        up: value(up)?,
+        down: value(down)?,
+    })
+}
+
+fn overhead(field: &Field<'_>, sink: &mut Sink) -> Option<u8> {
+    let bytes = field.number(&(0..=u32::from(u8::MAX)), " bytes", sink)?;
+    u8::try_from(bytes.value).ok()
+}

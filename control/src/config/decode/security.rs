@@ -1,0 +1,54 @@
+//! The security parameters of a tunnel.
+
+use super::field::Field;
+use crate::config::{
+    draft::{SaDraft, SecurityDraft},
+    model::Manual,
+    sink::Sink,
+    suite::Suite,
+    value::suggest,
+};
+
+/// The ways in which keys can come about.
+const MODES: [&str; 1] = ["manual"];
+
+pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> SecurityDraft {
+    let mut map = field.map(sink);
+    map.required("mode", "manual", sink, mode);
+    let suite = map.required("suite", Suite::AesGcm128.name(), sink, Field::parse);
+    let form = "{spi: 0x1001, key_file: FILE}";
+    let outbound = map.required("outbound", form, sink, |field, sink| Some(sa(field, sink)));
+    let inbound = map.required("inbound", form, sink, |field, sink| Some(sa(field, sink)));
+    let replay_window = map.optional("replay_window", sink, |field, sink| {
+        let range = Manual::MIN_REPLAY_WINDOW..=Manual::MAX_REPLAY_WINDOW;
+        field.number(&range, " packets", sink)
+    });
+    map.close(sink);
+    SecurityDraft {
+        suite,
+        outbound,
+        inbound,
+        replay_window,
+    }
+}
+
+fn mode(field: &Field<'_>, sink: &mut Sink) -> Option<()> {
+    let mode = field.reference(sink)?;
+    if !MODES.contains(&mode.value.as_str()) {
+        let message = format!("{} is not a mode", crate::config::value::quote(&mode.value));
+        sink.error(&mode.at, message, suggest(&mode.value, &MODES));
+    }
+    Some(())
+}
+
+fn sa(field: &Field<'_>, sink: &mut Sink) -> SaDraft {
+    let mut map = field.map(sink);
+    let spi = map.required("spi", "0x1001", sink, Field::parse);
+    let key_file = map.required("key_file", "FILE", sink, Field::reference);
+    map.close(sink);
+    SaDraft {
+        spi,
+        key_file,
+        key: None,
+    }
+}

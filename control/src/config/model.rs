@@ -1,0 +1,301 @@
+//! The validated configuration.
+//!
+//! Serialised, it is a configuration file again that reads as the same model; keys are never
+//! serialised, only the names of their files.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf, str::FromStr};
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::{
+    key::KeyMaterial,
+    suite::Suite,
+    value::{
+        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi,
+        Text, TunnelName, ValueError,
+    },
+};
+
+/// The configuration of one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The machine itself.
+    pub gateway: Gateway,
+    /// The connections to the public network.
+    pub links: BTreeMap<LinkName, Link>,
+    /// The groups of links that tunnels may use. Each names only links of [`Config::links`].
+    pub bundles: BTreeMap<BundleName, Bundle>,
+    /// The tunnels to other gateways. Each names a bundle of [`Config::bundles`].
+    pub tunnels: BTreeMap<TunnelName, Tunnel>,
+}
+
+/// The gateway itself and its private side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gateway {
+    /// The gateway's name.
+    pub name: GatewayName,
+    /// The interfaces of the private network: at least one, none twice, none of a link.
+    pub lan: Vec<InterfaceName>,
+    /// The sizes of the data path's maps.
+    pub limits: Limits,
+}
+
+/// The sizes of the data path's maps, 1 to 65536 entries each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// How many SVCs (far gateways) there can be.
+    pub svcs: u32,
+    /// How many IVCs there can be in all.
+    pub ivcs: u32,
+}
+
+impl Limits {
+    /// The largest size of either map.
+    pub const MAX: u32 = 65_536;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            svcs: 4096,
+            ivcs: 4096,
+        }
+    }
+}
+
+/// One connection between the gateway and the public network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// The interface; no other link's, and not of the LAN.
+    pub interface: InterfaceName,
+    /// Who provides the link, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isp: Option<Text>,
+    /// The link's address; `auto`: the interface's own, followed when it changes.
+    pub address: Setting<Ipv4Addr>,
+    /// The next hop; `auto`: the gateway of the interface's default route.
+    pub next_hop: Setting<Ipv4Addr>,
+    /// The link's rates.
+    pub rate: Rates,
+    /// The one-way latency to the far end, queues empty.
+    pub latency: Delay,
+    /// The largest IP packet that the link carries; `auto`: the interface's MTU.
+    pub mtu: Setting<Mtu>,
+    /// What each packet costs on the link beneath IP, in bytes.
+    pub overhead: u8,
+    /// Where packets from this link are received.
+    pub receive: Receive,
+}
+
+impl Link {
+    /// The overhead where the configuration has none: an Ethernet header, in bytes.
+    pub const DEFAULT_OVERHEAD: u8 = 14;
+}
+
+/// The rates of a link, seen from the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rates {
+    /// To the public network.
+    pub up: Rate,
+    /// From the public network.
+    pub down: Rate,
+}
+
+/// A group of links that a tunnel may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bundle {
+    /// The links: at least one, none twice.
+    pub links: Vec<LinkName>,
+}
+
+/// The VPN between this gateway's private network and another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tunnel {
+    /// What the tunnel is, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Text>,
+    /// The links that the tunnel may use.
+    pub bundle: BundleName,
+    /// The virtual addresses of the two ends of the SVC.
+    pub endpoints: Endpoints,
+    /// The two private networks. No subnet overlaps another of them.
+    pub subnets: Subnets,
+    /// The IVCs, 1 to [`Tunnel::MAX_IVCS`]; no pair of link and remote address occurs twice in a
+    /// configuration.
+    pub ivcs: Vec<Ivc>,
+    /// When packets are split.
+    pub split: SplitPolicy,
+    /// What TCP's MSS is clamped to; already decided where the file says nothing.
+    pub mss: Mss,
+    /// The bound of each IVC's virtual queue.
+    pub queue: Delay,
+    /// How packets are protected.
+    pub security: Security,
+}
+
+impl Tunnel {
+    /// The most IVCs of one tunnel.
+    pub const MAX_IVCS: usize = 16;
+    /// The most subnets of one tunnel on either side. The kernel takes three policies for each
+    /// pair of them.
+    pub const MAX_SUBNETS: usize = 64;
+    /// The smallest bound of an IVC's virtual queue: 1 ms.
+    pub const MIN_QUEUE: Delay = match Delay::from_micros(1_000) {
+        Some(queue) => queue,
+        None => Delay::MAX,
+    };
+    /// The bound of an IVC's virtual queue where the configuration has none: 100 ms.
+    pub const DEFAULT_QUEUE: Delay = match Delay::from_micros(100_000) {
+        Some(queue) => queue,
+        None => Delay::MAX,
+    };
+}
+
+/// The virtual addresses of an SVC's ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Endpoints {
+    /// This gateway's; tunnels of a gateway may share it.
+    pub local: Ipv4Addr,
+    /// The other gateway's; of this tunnel alone.
+    pub remote: Ipv4Addr,
+}
+
+/// The private networks of a tunnel, at least one subnet each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Subnets {
+    /// Behind this gateway.
+    pub local: Vec<Ipv4Net>,
+    /// Behind the other gateway.
+    pub remote: Vec<Ipv4Net>,
+}
+
+/// A pair of link addresses that carries a tunnel's packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ivc {
+    /// The link of this gateway, one of the tunnel's bundle.
+    pub link: LinkName,
+    /// The address of the other gateway's link.
+    pub remote: Ipv4Addr,
+    /// The rate towards the other gateway; the link's rate up where the file says nothing.
+    pub rate: Rate,
+    /// The one-way latency; the link's where the file says nothing.
+    pub latency: Delay,
+    /// The path's MTU; the link's where the file says nothing.
+    pub mtu: Setting<Mtu>,
+}
+
+/// When packets are split over IVCs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitPolicy {
+    /// Only packets that fit no IVC whole, into as few pieces as possible.
+    #[default]
+    Mtu,
+    /// Also packets that would fit, so that the pieces arrive together.
+    Always,
+    /// Never; hosts are told the smaller MTU.
+    WholeOnly,
+}
+
+/// Where a link's packets are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receive {
+    /// XDP where the interface's driver has it, else TC.
+    #[default]
+    Auto,
+    /// Native XDP.
+    Xdp,
+    /// TC ingress.
+    Tc,
+}
+
+/// How a tunnel's packets are protected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Security {
+    /// ESP with keys that the operator distributes.
+    Manual(Manual),
+}
+
+/// ESP with manual keys. Extended sequence numbers (RFC 4303 section 2.2.1) are always on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Manual {
+    /// The suite of both directions.
+    pub suite: Suite,
+    /// The SA towards the other gateway.
+    pub outbound: Sa,
+    /// The SA from the other gateway.
+    pub inbound: Sa,
+    /// The anti-replay window in packets, 32 to 4096.
+    pub replay_window: u32,
+}
+
+impl Manual {
+    /// The largest replay window in packets: `XFRMA_REPLAY_ESN_MAX` of the kernel's
+    /// `include/uapi/linux/xfrm.h`, 4096 bits. Also the default.
+    pub const MAX_REPLAY_WINDOW: u32 = 4096;
+    /// The smallest replay window in packets: what RFC 4303 section 3.4.3 demands.
+    pub const MIN_REPLAY_WINDOW: u32 = 32;
+}
+
+/// One direction of a tunnel's ESP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sa {
+    /// The SPI; of this SA alone.
+    pub spi: Spi,
+    /// The key's file as the configuration names it.
+    pub key_file: PathBuf,
+    /// The key; no other SA has it.
+    #[serde(skip)]
+    pub key: KeyMaterial,
+}
+
+macro_rules! choice {
+    ($type:ident, $what:literal, $($word:literal => $variant:ident),+) => {
+        impl FromStr for $type {
+            type Err = ValueError;
+
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(ValueError::unknown_choice(text, $what, &[$($word),+])),
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$variant => $word,)+
+                })
+            }
+        }
+    };
+}
+
+choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
+choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_serialise_as_they_read() {
+        for word in ["mtu", "always", "whole-only"] {
+            let policy: SplitPolicy = word.parse().expect("a legal word");
+            assert_eq!(policy.to_string(), word);
+            assert_eq!(serde_yaml::to_string(&policy).expect("a text").trim(), word);
+        }
+        for word in ["auto", "xdp", "tc"] {
+            let receive: Receive = word.parse().expect("a legal word");
+            assert_eq!(receive.to_string(), word);
+            assert_eq!(
+                serde_yaml::to_string(&receive).expect("a text").trim(),
+                word
+            );
+        }
+    }
+}

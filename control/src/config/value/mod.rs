@@ -1,0 +1,23 @@
+//! The scalar values of a configuration: names, units, addresses.
+//!
+//! Each type can only hold what the format allows, is read by [`FromStr`](std::str::FromStr) and
+//! written back by `Display` or `Serialize` in a form that reads as the same value.
+
+mod address;
+mod error;
+mod mtu;
+mod name;
+mod quantity;
+mod setting;
+mod spi;
+mod text;
+
+pub(crate) use address::{HostAddress, Subnet};
+pub use error::ValueError;
+pub(crate) use error::{nearest, quote, suggest};
+pub use mtu::{Mss, Mtu};
+pub use name::{BundleName, GatewayName, InterfaceName, LinkName, TunnelName};
+pub use quantity::{Delay, Rate};
+pub use setting::Setting;
+pub use spi::Spi;
+pub use text::Text;

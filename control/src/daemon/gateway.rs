@@ -1,0 +1,253 @@
+//! The gateway's state, and the step from what is to what should be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tracing::info;
+
+use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pulse};
+use crate::{
+    api::{protocol::Response, report},
+    bundle::{self, Slots},
+    config::{Config, LinkName},
+    dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
+    kernel::{facts::LinkFacts, netlink::NetlinkError},
+    link::{self, Links},
+    reconcile::{
+        Desired, ReconcileError, Reconciler,
+        objects::{InterfaceName, Object, Sysctl},
+    },
+    vpn,
+};
+
+type Facts = BTreeMap<InterfaceName, LinkFacts>;
+
+/// A running gateway.
+pub(super) struct Gateway {
+    config: Config,
+    directories: Directories,
+    reconciler: Reconciler,
+    dataplane: Dataplane,
+    tables: Tables,
+    slots: Slots,
+    links: Links,
+    problems: Problems,
+    pulse: Pulse,
+    /// What the last round attached and set.
+    attached: Vec<Attachment>,
+    settings: Vec<Sysctl>,
+    started: u64,
+    since: BTreeMap<LinkName, u64>,
+    receive: BTreeMap<LinkName, &'static str>,
+}
+
+impl Gateway {
+    /// Loads the programs, and takes over what an earlier run left.
+    pub(super) fn start(config: Config, directories: Directories) -> Result<Self, DaemonError> {
+        let reconciler = Reconciler::open(&directories.state_dir)?;
+        let limits = Limits {
+            svcs: config.gateway.limits.svcs,
+            ivcs: config.gateway.limits.ivcs,
+        };
+        let mut dataplane = Dataplane::load(&directories.bpffs, limits)?;
+        let tables = dataplane.tables()?;
+        let slots = Slots::adopt(&tables.svcs()?, &tables.ivcs()?);
+        Ok(Self {
+            pulse: Pulse::new(&config),
+            attached: Vec::new(),
+            settings: Vec::new(),
+            config,
+            directories,
+            reconciler,
+            dataplane,
+            tables,
+            slots,
+            links: Links::new(),
+            problems: Problems::default(),
+            started: now(),
+            since: BTreeMap::new(),
+            receive: BTreeMap::new(),
+        })
+    }
+
+    /// Brings everything to the stated condition as far as possible; returns how long it took.
+    pub(super) async fn converge(&mut self) -> Duration {
+        let begun = Instant::now();
+        let mut problems = BTreeSet::new();
+        if let Err(error) = self.try_converge(&mut problems).await {
+            problems.insert(error.to_string());
+        }
+        self.problems.replace(problems);
+        self.dataplane.flush_log();
+        begun.elapsed()
+    }
+
+    /// Tells whether the programs are where they were attached, and the settings what they were set to.
+    pub(super) fn stands(&self) -> bool {
+        let settings = self.settings.iter().all(|sysctl| {
+            std::fs::read_to_string(sysctl.path.file())
+                .is_ok_and(|value| sysctl.value.accepts(value.trim()))
+        });
+        settings
+            && self
+                .attached
+                .iter()
+                .all(|attachment| self.dataplane.stands(attachment))
+    }
+
+    /// Sends and takes in keepalives, and lets the scheduler know of IVCs that fell silent or came back.
+    pub(super) fn beat(&mut self) {
+        let came = self.tables.keepalives();
+        if !self
+            .pulse
+            .beat(&self.config, &self.links, &self.slots, came)
+        {
+            return;
+        }
+        // What cannot be written now is a problem of the next round, which is soon.
+        let mut problems = BTreeSet::new();
+        let _ = self.fill_tables(&mut problems);
+    }
+
+    /// The order matters: the scheduler hears of lost links first, and nothing is routed into the
+    /// bundle device before its program is attached.
+    async fn try_converge(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DaemonError> {
+        let facts = self.look().await?;
+        self.fill_tables(problems)?;
+        let facts = self.ensure_bundle(facts, problems).await?;
+        self.attach(&facts, problems);
+        match vpn::desired(&self.config, &self.links, &self.slots, facts.values()) {
+            Ok(desired) => {
+                let outcome = self.reconciler.reconcile(&desired).await?;
+                self.settings = settings(&desired);
+                for step in &outcome.applied {
+                    info!("{step}");
+                }
+                problems.extend(outcome.failed.iter().map(ToString::to_string));
+            }
+            Err(error) => {
+                problems.insert(error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the interfaces, and notes what has become of the links.
+    async fn look(&mut self) -> Result<Facts, NetlinkError> {
+        let facts = self.reconciler.netlink().link_facts().await?;
+        let links = link::resolve(&self.config.links, &facts);
+        for (name, view) in &links {
+            let before = self.links.get(name);
+            if before.is_none_or(|before| before.state != view.state) {
+                self.since.insert(name.clone(), now());
+            }
+            if before != Some(view) {
+                info!(link = %name, state = ?view.state, address = ?view.address, next_hop = ?view.next_hop, "link");
+            }
+        }
+        self.links = links;
+        Ok(facts)
+    }
+
+    fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
+        let contents = bundle::contents(
+            &self.config,
+            &self.links,
+            self.pulse.silent(),
+            &mut self.slots,
+        );
+        self.slots.forget_found();
+        for slot in contents.fresh {
+            self.tables.clear_counters(slot)?;
+        }
+        self.tables.set_svcs(&contents.svcs)?;
+        self.tables.set_ivcs(&contents.ivcs)?;
+        self.tables.set_subnets(&contents.subnets)?;
+        problems.extend(contents.refused);
+        Ok(())
+    }
+
+    /// Makes the bundle device, and looks again if that changed anything.
+    async fn ensure_bundle(
+        &mut self,
+        facts: Facts,
+        problems: &mut BTreeSet<String>,
+    ) -> Result<Facts, ReconcileError> {
+        let outcome = self.reconciler.ensure_bundle(&vpn::bundle_device()).await?;
+        problems.extend(outcome.failed.iter().map(ToString::to_string));
+        if outcome.applied.is_empty() {
+            return Ok(facts);
+        }
+        for step in &outcome.applied {
+            info!("{step}");
+        }
+        Ok(self.reconciler.netlink().link_facts().await?)
+    }
+
+    fn attach(&mut self, facts: &Facts, problems: &mut BTreeSet<String>) {
+        let wanted = attachments::wanted(&self.config, &self.links, facts);
+        let list: Vec<_> = wanted
+            .iter()
+            .map(|(_, attachment)| attachment.clone())
+            .collect();
+        let results = self
+            .dataplane
+            .attach(&list, &self.directories.clsact_notes());
+        self.receive.clear();
+        self.attached.clear();
+        for ((link, attachment), result) in wanted.into_iter().zip(results) {
+            match result {
+                Ok(attached) => {
+                    if attached == Attached::Tcx {
+                        self.attached.push(attachment);
+                    }
+                    if let Some(link) = link {
+                        self.receive.insert(link, attached.word());
+                    }
+                }
+                Err(error) => {
+                    problems.insert(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Tells how everything is.
+    pub(super) fn status(&self) -> Response {
+        let view = report::View {
+            config: &self.config,
+            links: &self.links,
+            since: &self.since,
+            receive: &self.receive,
+            tables: &self.tables,
+            silent: self.pulse.silent(),
+            rejected: self.pulse.rejected,
+            started: self.started,
+            problems: self.problems.list(),
+        };
+        match report::status(&view, &self.slots) {
+            Ok(status) => Response::Status(Box::new(status)),
+            Err(error) => Response::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The settings among what should be.
+fn settings(desired: &Desired) -> Vec<Sysctl> {
+    desired
+        .iter()
+        .filter_map(|(_, object)| match object {
+            Object::Sysctl(sysctl) => Some(sysctl.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The time in seconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,132 @@
+//! The daemon: brings the gateway to the stated condition and keeps it there.
+//!
+//! Every event, be it a change in the kernel, a request or the passing of a second, leads to the same
+//! step: look at the links, state what should be, and apply the difference.
+
+mod attachments;
+mod directories;
+mod error;
+mod gateway;
+mod lock;
+mod problems;
+mod pulse;
+mod take_down;
+
+use std::time::Duration;
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{debug, info};
+
+use self::gateway::Gateway;
+pub use self::{directories::Directories, error::DaemonError, take_down::take_down};
+use crate::{
+    api::{
+        protocol::{Request, Response},
+        server::{self, Call},
+    },
+    config::Config,
+    kernel::monitor::Monitor,
+    liveness,
+};
+
+/// How often it is looked at what changes without an event: programs and settings.
+const AUDIT: Duration = Duration::from_millis(300);
+/// How often everything is compared although no event came; more seldom where that takes long.
+const ROUND: Duration = Duration::from_secs(5);
+/// The fraction of the time that these rounds may take.
+const ROUND_SHARE: u32 = 20;
+
+/// Runs the gateway until it is told to stop. What was set up stays and keeps forwarding.
+///
+/// # Errors
+///
+/// The gateway cannot be started: privileges, another daemon, a kernel that refuses the programs.
+/// Anything that fails later is a problem that the status shows, and is tried again.
+pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonError> {
+    let _lock = lock::acquire(&directories)?;
+    let mut stop = Stop::new()?;
+    let mut monitor = Monitor::open()?;
+    let (calls, mut called) = mpsc::channel(16);
+    let socket = directories.socket();
+    let mut gateway = Gateway::start(config, directories)?;
+    gateway.converge().await;
+    let listener = server::listen(&socket).map_err(|source| DaemonError::Socket {
+        path: socket.clone(),
+        source,
+    })?;
+    tokio::spawn(server::serve(listener, calls));
+    info!(socket = %socket.display(), "ready");
+
+    let mut audit = tokio::time::interval_at(Instant::now() + AUDIT, AUDIT);
+    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
+    let mut pulse = tokio::time::interval(liveness::INTERVAL);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Keepalives first: they must not be late because something else is always there.
+            biased;
+            _ = pulse.tick() => gateway.beat(),
+            () = stop.asked() => break,
+            change = monitor.changed() => {
+                debug!(?change, "the kernel's configuration changed");
+                gateway.converge().await;
+            }
+            _ = audit.tick() => {
+                if !gateway.stands() {
+                    gateway.converge().await;
+                }
+            }
+            _ = round.tick() => {
+                let took = gateway.converge().await;
+                round.reset_after(ROUND.max(took * ROUND_SHARE));
+            }
+            Some(call) = called.recv() => {
+                if answer(&gateway, call) {
+                    break;
+                }
+            }
+        }
+    }
+    // Another daemon may listen there at once; the lock is still ours.
+    let _ = std::fs::remove_file(&socket);
+    info!("stopping; what is set up keeps forwarding");
+    Ok(())
+}
+
+/// Answers a request; returns whether it was the last.
+fn answer(gateway: &Gateway, call: Call) -> bool {
+    let (response, last) = match call.request {
+        Request::Status => (gateway.status(), false),
+        Request::Stop => (Response::Stopping, true),
+    };
+    // The caller may have gone.
+    let _ = call.reply.send(response);
+    last
+}
+
+/// The signals that end the daemon.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, DaemonError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(DaemonError::Signals)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Keepalives, sent and heard.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tracing::{debug, info};
+use withy_common::keepalive::Keepalive;
+
+use crate::{
+    bundle::{IvcId, Slots, ident},
+    config::{Config, LinkName, Security, Tunnel},
+    kernel::raw::LinkSocket,
+    link::{Interface, Links},
+    liveness::{KeepaliveKey, Liveness, Message, Rejected},
+};
+
+/// The keepalives of a gateway.
+pub(super) struct Pulse {
+    begun: Instant,
+    liveness: Liveness,
+    sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
+    keys: BTreeMap<Ipv4Addr, (KeepaliveKey, KeepaliveKey)>,
+    silent: BTreeSet<IvcId>,
+    /// The time in the last message sent.
+    time: u64,
+    /// How many keepalives were not believed.
+    pub(super) rejected: u64,
+}
+
+impl Pulse {
+    /// Derives the keys of all tunnels.
+    pub(super) fn new(config: &Config) -> Self {
+        let keys = |tunnel: &Tunnel| {
+            let Security::Manual(security) = &tunnel.security;
+            let derive = |material| KeepaliveKey::derive(material);
+            (
+                derive(security.outbound.key.material()),
+                derive(security.inbound.key.material()),
+            )
+        };
+        let mut pulse = Self {
+            begun: Instant::now(),
+            liveness: Liveness::default(),
+            sockets: BTreeMap::new(),
+            keys: config
+                .tunnels
+                .values()
+                .map(|tunnel| (tunnel.endpoints.remote, keys(tunnel)))
+                .collect(),
+            silent: BTreeSet::new(),
+            time: 0,
+            rejected: 0,
+        };
+        let ids = config
+            .tunnels
+            .values()
+            .flat_map(|tunnel| tunnel.ivcs.iter().map(|ivc| ident(tunnel, ivc)))
+            .collect();
+        pulse.liveness.set(&ids, Duration::ZERO);
+        pulse
+    }
+
+    /// The IVCs that are silent.
+    pub(super) fn silent(&self) -> &BTreeSet<IvcId> {
+        &self.silent
+    }
+
+    /// Takes in what came, judges, and sends; returns whether another set of IVCs is silent now.
+    pub(super) fn beat(
+        &mut self,
+        config: &Config,
+        links: &Links,
+        slots: &Slots,
+        came: Vec<Keepalive>,
+    ) -> bool {
+        let now = self.begun.elapsed();
+        for keepalive in came {
+            if let Err(rejected) = self.hear(links, slots, &keepalive, now) {
+                self.rejected += 1;
+                debug!(%rejected, "a keepalive is not believed");
+            }
+        }
+        let silent = self.liveness.silent(now);
+        for id in silent.difference(&self.silent) {
+            info!(link = %id.1, remote = %id.2, "nothing comes over this IVC: it carries no data");
+        }
+        for id in self.silent.difference(&silent) {
+            info!(link = %id.1, remote = %id.2, "this IVC carries data again");
+        }
+        self.send(config, links, now);
+        std::mem::replace(&mut self.silent, silent) != self.silent
+    }
+
+    fn hear(
+        &mut self,
+        links: &Links,
+        slots: &Slots,
+        keepalive: &Keepalive,
+        now: Duration,
+    ) -> Result<(), Rejected> {
+        let id = slots.owner(keepalive.counters).ok_or(Rejected::Unknown)?;
+        let local = links
+            .get(&id.1)
+            .and_then(|link| link.address)
+            .ok_or(Rejected::Unknown)?;
+        let (_, inbound) = self.keys.get(&id.0).ok_or(Rejected::Unknown)?;
+        let message = inbound.open(&keepalive.bytes, id.2, local)?;
+        self.liveness.heard(id, message, now)
+    }
+
+    fn send(&mut self, config: &Config, links: &Links, now: Duration) {
+        let clock = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.time = u64::try_from(clock.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(self.time + 1);
+        self.open_sockets(links);
+        for tunnel in config.tunnels.values() {
+            for ivc in &tunnel.ivcs {
+                let id = ident(tunnel, ivc);
+                let (Some((_, local, socket)), Some((outbound, _))) =
+                    (self.sockets.get(&ivc.link), self.keys.get(&id.0))
+                else {
+                    continue;
+                };
+                let message = Message {
+                    hears: self.liveness.hears(&id, now),
+                    time: self.time,
+                };
+                let bytes = outbound.seal(message, *local, ivc.remote);
+                // A keepalive that cannot leave is as good as lost, and the other side will notice.
+                if let Err(error) = socket.send_esp(ivc.remote, &bytes) {
+                    debug!(%error, link = %ivc.link, remote = %ivc.remote, "no keepalive");
+                }
+            }
+        }
+    }
+
+    /// Opens a socket on each link that has none, or whose interface or address is another now.
+    fn open_sockets(&mut self, links: &Links) {
+        self.sockets.retain(|name, (interface, address, _)| {
+            links.get(name).is_some_and(|link| {
+                link.interface.as_ref() == Some(interface) && link.address == Some(*address)
+            })
+        });
+        for (name, link) in links {
+            let (Some(interface), Some(address)) = (&link.interface, link.address) else {
+                continue;
+            };
+            if self.sockets.contains_key(name) {
+                continue;
+            }
+            match LinkSocket::open(&interface.name, address) {
+                Ok(socket) => {
+                    self.sockets
+                        .insert(name.clone(), (interface.clone(), address, socket));
+                }
+                Err(error) => debug!(%error, link = %name, "no socket for keepalives"),
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The eBPF programs and their maps: loaded, pinned, attached, adopted after a restart.
+
+mod attach;
+mod clsact;
+mod error;
+mod layout;
+mod load;
+mod pins;
+mod remove;
+mod tables;
+
+pub use attach::{Attached, Attachment, Hook, Receive};
+pub use error::DataplaneError;
+pub use load::{Dataplane, Limits};
+pub use remove::remove;
+pub use tables::{Drops, Tables, wire};
+
+/// The compiled programs (`withy-ebpf`).
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WITHY_BPF_OBJECT"));

@@ -1,0 +1,8 @@
+//! The only modules that speak to the kernel.
+
+pub mod facts;
+pub mod monitor;
+pub mod netlink;
+pub mod raw;
+mod socket;
+pub mod sysctl;

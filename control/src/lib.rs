@@ -1,0 +1,13 @@
+//! The Withy controller: configuration, kernel programming, command line.
+
+pub mod api;
+pub mod bundle;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod dataplane;
+pub mod kernel;
+pub mod link;
+pub mod liveness;
+pub mod reconcile;
+pub mod vpn;

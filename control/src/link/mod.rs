@@ -1,0 +1,169 @@
+//! The link manager: what each configured link is at the moment.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use crate::{
+    api::status::LinkState,
+    config::{self, LinkName, Setting},
+    kernel::facts::LinkFacts,
+    reconcile::objects::InterfaceName,
+};
+
+/// A link as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkView {
+    /// What it is doing.
+    pub state: LinkState,
+    /// Its interface, while there is one.
+    pub interface: Option<Interface>,
+    /// Its address, while it has one.
+    pub address: Option<Ipv4Addr>,
+    /// The next hop, where one is needed and known.
+    pub next_hop: Option<Ipv4Addr>,
+}
+
+/// The interface of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: InterfaceName,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether a driver of the kernel's own makes it (veth, VLAN, bridge), so that native XDP, if it
+    /// has that at all, costs more than TC.
+    pub software: bool,
+}
+
+/// All configured links, by name.
+pub type Links = BTreeMap<LinkName, LinkView>;
+
+/// Compares the configured links with the machine's interfaces.
+#[must_use]
+pub fn resolve(
+    links: &BTreeMap<LinkName, config::Link>,
+    facts: &BTreeMap<InterfaceName, LinkFacts>,
+) -> Links {
+    links
+        .iter()
+        .map(|(name, link)| {
+            let found = InterfaceName::new(link.interface.as_str())
+                .ok()
+                .and_then(|interface| facts.get(&interface));
+            (name.clone(), view(link, found))
+        })
+        .collect()
+}
+
+fn view(link: &config::Link, facts: Option<&LinkFacts>) -> LinkView {
+    let Some(facts) = facts else {
+        return LinkView {
+            state: LinkState::Missing,
+            interface: None,
+            address: None,
+            next_hop: None,
+        };
+    };
+    let has = |address| facts.addresses.iter().any(|net| net.addr() == address);
+    let address = match link.address {
+        Setting::Fixed(address) => has(address).then_some(address),
+        Setting::Auto => facts.addresses.first().map(ipnet::Ipv4Net::addr),
+    };
+    let next_hop = match link.next_hop {
+        Setting::Fixed(next_hop) => Some(next_hop),
+        Setting::Auto => facts.default_gateway,
+    };
+    LinkView {
+        state: match (facts.up, address) {
+            (false, _) => LinkState::Down,
+            (true, None) => LinkState::NoAddress,
+            (true, Some(_)) => LinkState::Up,
+        },
+        interface: Some(Interface {
+            index: facts.index,
+            name: facts.name.clone(),
+            mtu: facts.mtu,
+            software: facts.software,
+        }),
+        address,
+        next_hop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+gateway: {name: a, lan: [lan0]}
+links:
+  auto: {interface: eth1, rate: 1 Mbit/s, latency: 1 ms}
+  fixed: {interface: eth2, rate: 1 Mbit/s, latency: 1 ms, address: 192.0.2.9, next_hop: 192.0.2.1}
+bundles: {}
+tunnels: {}
+";
+
+    fn facts(name: &str, up: bool, addresses: &[&str]) -> (InterfaceName, LinkFacts) {
+        let name = InterfaceName::new(name).unwrap();
+        let facts = LinkFacts {
+            index: 7,
+            name: name.clone(),
+            up,
+            mtu: 1500,
+            ethernet: true,
+            software: false,
+            point_to_point: false,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            default_gateway: Some(Ipv4Addr::new(203, 0, 113, 1)),
+        };
+        (name, facts)
+    }
+
+    fn states(interfaces: &[(&str, bool, &[&str])]) -> Vec<LinkState> {
+        let loaded = config::parse(TEXT, "test", std::path::Path::new("")).unwrap();
+        let facts = interfaces
+            .iter()
+            .map(|(name, up, addresses)| facts(name, *up, addresses))
+            .collect();
+        resolve(&loaded.config.links, &facts)
+            .values()
+            .map(|view| view.state)
+            .collect()
+    }
+
+    #[test]
+    fn states_follow_the_interface() {
+        let fine: &[(&str, bool, &[&str])] = &[
+            ("eth1", true, &["203.0.113.2/24"]),
+            ("eth2", true, &["192.0.2.8/24", "192.0.2.9/24"]),
+        ];
+        assert_eq!(states(fine), [LinkState::Up, LinkState::Up]);
+        assert_eq!(
+            states(&[("eth1", true, &[])]),
+            [LinkState::NoAddress, LinkState::Missing]
+        );
+        let down: &[(&str, bool, &[&str])] = &[
+            ("eth1", false, &["203.0.113.2/24"]),
+            ("eth2", true, &["192.0.2.8/24"]),
+        ];
+        assert_eq!(states(down), [LinkState::Down, LinkState::NoAddress]);
+    }
+
+    #[test]
+    fn auto_follows_the_interface_and_fixed_does_not() {
+        let loaded = config::parse(TEXT, "test", std::path::Path::new("")).unwrap();
+        let facts = [
+            facts("eth1", true, &["203.0.113.2/24"]),
+            facts("eth2", true, &["192.0.2.9/24"]),
+        ]
+        .into();
+        let links: Vec<_> = resolve(&loaded.config.links, &facts)
+            .into_values()
+            .collect();
+        assert_eq!(links[0].address, Some(Ipv4Addr::new(203, 0, 113, 2)));
+        assert_eq!(links[0].next_hop, Some(Ipv4Addr::new(203, 0, 113, 1)));
+        assert_eq!(links[1].address, Some(Ipv4Addr::new(192, 0, 2, 9)));
+        assert_eq!(links[1].next_hop, Some(Ipv4Addr::new(192, 0, 2, 1)));
+    }
+}

@@ -1,0 +1,288 @@
+//! The kernel objects of all tunnels and links.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::path::{BUNDLE_MTU, Path, SHIM};
+use crate::{
+    bundle::Slots,
+    config::{self, Config, Security, Tunnel},
+    kernel::facts::LinkFacts,
+    link::{LinkView, Links},
+    reconcile::{
+        Contradiction, Desired,
+        objects::{
+            Address, BundleDevice, BundleMtu, Direction, EspKey, Gateway, IllegalKeyLength,
+            IllegalReplayWindow, IllegalSpi, IllegalSysctlPath, Inbound, InterfaceName, Object,
+            Outbound, PathMtu, Policy, PolicyDirection, ReplayWindow, ReqId, Route, RouteMetrics,
+            RouteTarget, Rule, SecurityAssociation, Spi, Suite, Sysctl, SysctlPath, TABLE_MAIN,
+            Template,
+        },
+    },
+};
+
+/// The first routing table, and the priority of the rules, of links: an otherwise unused range.
+const LINK_TABLES: u32 = 5700;
+/// The priority of Withy's policies.
+const POLICY_PRIORITY: u32 = 5700;
+/// The least memory in bytes for packets that wait for their fragments: with less, and with the
+/// kernel's eviction only by age, one lossy link fills it and no packet is put together any more.
+const FRAGMENT_MEMORY: u64 = 64 << 20;
+
+/// Something that cannot be stated to the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Wanted {
+    /// Two objects of which the kernel can hold one.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// A key of another length than its suite takes.
+    #[error(transparent)]
+    Key(#[from] IllegalKeyLength),
+    /// A reserved SPI.
+    #[error(transparent)]
+    Spi(#[from] IllegalSpi),
+    /// A window that the kernel does not offer.
+    #[error(transparent)]
+    ReplayWindow(#[from] IllegalReplayWindow),
+    /// An interface whose settings have no path.
+    #[error(transparent)]
+    Path(#[from] IllegalSysctlPath),
+    /// More tunnels than request identifiers.
+    #[error("there are more tunnels than the 65,536 that one gateway can tell apart")]
+    TooManyTunnels,
+}
+
+/// Returns the bundle device.
+pub(crate) fn bundle_device() -> BundleDevice {
+    BundleDevice::standard(BundleMtu::new(BUNDLE_MTU).unwrap_or(BundleMtu::MAX))
+}
+
+/// States everything that the configuration wants of the kernel, with the links as they are.
+///
+/// # Errors
+///
+/// The configuration wants something impossible; its checks leave little that could be.
+pub fn desired<'a>(
+    config: &Config,
+    links: &Links,
+    slots: &Slots,
+    facts: impl Iterator<Item = &'a LinkFacts> + Clone,
+) -> Result<Desired, Wanted> {
+    let mut desired = Desired::empty();
+    desired.add(Object::Bundle(bundle_device()))?;
+    host(&mut desired)?;
+    for (number, (name, link)) in (0..).zip(&config.links) {
+        if let Some(view) = links.get(name) {
+            self::link(&mut desired, number, link, view)?;
+        }
+    }
+    let lan = config
+        .gateway
+        .lan
+        .iter()
+        .filter_map(|name| InterfaceName::new(name.as_str()).ok());
+    let lan: Vec<_> = lan.collect();
+    let own: Vec<_> = facts
+        .filter(|facts| lan.contains(&facts.name))
+        .flat_map(|facts| facts.addresses.iter().map(Ipv4Net::addr))
+        .collect();
+    for tunnel in config.tunnels.values() {
+        // The slot stays the tunnel's while others come and go, and so its associations stay. A
+        // tunnel without one has no room in the maps, which is told elsewhere.
+        if let Some(slot) = slots.svc_of(tunnel.endpoints.remote) {
+            let reqid = ReqId(u16::try_from(slot).map_err(|_| Wanted::TooManyTunnels)?);
+            self::tunnel(&mut desired, tunnel, Path::of(tunnel, links), reqid, &own)?;
+        }
+    }
+    Ok(desired)
+}
+
+/// The settings of the machine as a whole.
+fn host(desired: &mut Desired) -> Result<(), Wanted> {
+    let path = |path: &str| SysctlPath::new(path);
+    for sysctl in [
+        Sysctl::exactly(path("net/ipv4/ip_forward")?, 1),
+        // Pieces of one packet come over different links: any number of others may come in between.
+        Sysctl::exactly(path("net/ipv4/ipfrag_max_dist")?, 0),
+        // Nothing is evicted above the threshold, so what lacks a fragment must not stay long.
+        Sysctl::exactly(path("net/ipv4/ipfrag_time")?, 2),
+        Sysctl::at_least(path("net/ipv4/ipfrag_high_thresh")?, FRAGMENT_MEMORY),
+        // Should a packet ever cross the bundle device, it ends there.
+        Sysctl::exactly(
+            SysctlPath::ipv4_interface(&bundle_device().peer, "forwarding")?,
+            0,
+        ),
+    ] {
+        desired.add(Object::Sysctl(sysctl))?;
+    }
+    Ok(())
+}
+
+/// A link's own way out, for what the gateway itself sends from the link's address.
+fn link(
+    desired: &mut Desired,
+    number: u32,
+    link: &config::Link,
+    view: &LinkView,
+) -> Result<(), Wanted> {
+    let Some(interface) = &view.interface else {
+        return Ok(());
+    };
+    // Replies to what left by this link may come back although the best route points elsewhere.
+    let filter = SysctlPath::ipv4_interface(&interface.name, "rp_filter")?;
+    desired.add(Object::Sysctl(Sysctl::exactly(filter, 2)))?;
+    let (Some(address), true) = (
+        view.address,
+        view.state == crate::api::status::LinkState::Up,
+    ) else {
+        return Ok(());
+    };
+    let table = LINK_TABLES + number;
+    desired.add(Object::Rule(Rule {
+        priority: LINK_TABLES,
+        from: address.into(),
+        table,
+    }))?;
+    let onlink = link.next_hop != config::Setting::Auto;
+    desired.add(Object::Route(Route {
+        table,
+        destination: Ipv4Net::default(),
+        priority: 0,
+        target: RouteTarget::Device {
+            device: interface.name.clone(),
+            gateway: view.next_hop.map(|address| Gateway { address, onlink }),
+        },
+        preferred_source: Some(address),
+        metrics: RouteMetrics::default(),
+    }))?;
+    Ok(())
+}
+
+fn tunnel(
+    desired: &mut Desired,
+    tunnel: &Tunnel,
+    path: Path,
+    reqid: ReqId,
+    own: &[Ipv4Addr],
+) -> Result<(), Wanted> {
+    let device = bundle_device().name;
+    desired.add(Object::Address(Address {
+        device: device.clone(),
+        address: tunnel.endpoints.local.into(),
+    }))?;
+    let mut route = |destination, preferred_source, metrics| {
+        desired.add(Object::Route(Route {
+            table: TABLE_MAIN,
+            destination,
+            priority: 0,
+            target: RouteTarget::Device {
+                device: device.clone(),
+                gateway: None,
+            },
+            preferred_source,
+            metrics,
+        }))
+    };
+    let to_endpoint = RouteMetrics {
+        mtu: Some(PathMtu {
+            bytes: path.outer + SHIM,
+            locked: false,
+        }),
+        advertised_mss: None,
+    };
+    route(
+        tunnel.endpoints.remote.into(),
+        Some(tunnel.endpoints.local),
+        to_endpoint,
+    )?;
+    // What the gateway itself sends must come from the private network, or no policy matches it.
+    let source = own.iter().find(|address| {
+        tunnel
+            .subnets
+            .local
+            .iter()
+            .any(|net| net.contains(*address))
+    });
+    let to_subnet = RouteMetrics {
+        mtu: None,
+        advertised_mss: path.mss.map(u32::from),
+    };
+    for subnet in &tunnel.subnets.remote {
+        route(*subnet, source.copied(), to_subnet)?;
+    }
+    associations(desired, tunnel, reqid)?;
+    policies(desired, tunnel, reqid)
+}
+
+fn associations(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), Wanted> {
+    let Security::Manual(security) = &tunnel.security;
+    let suite = suite(security.suite);
+    let (local, remote) = (tunnel.endpoints.local, tunnel.endpoints.remote);
+    desired.add(Object::Association(SecurityAssociation {
+        source: local,
+        destination: remote,
+        spi: Spi::new(security.outbound.spi.get())?,
+        reqid,
+        key: EspKey::new(suite, security.outbound.key.material().to_vec())?,
+        direction: Direction::Out(Outbound {
+            udp_encapsulation: true,
+            path_mtu_discovery: false,
+        }),
+    }))?;
+    desired.add(Object::Association(SecurityAssociation {
+        source: remote,
+        destination: local,
+        spi: Spi::new(security.inbound.spi.get())?,
+        reqid,
+        key: EspKey::new(suite, security.inbound.key.material().to_vec())?,
+        direction: Direction::In(Inbound {
+            replay_window: ReplayWindow::new(security.replay_window)?,
+        }),
+    }))?;
+    Ok(())
+}
+
+fn policies(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), Wanted> {
+    let endpoints = (tunnel.endpoints.local, tunnel.endpoints.remote);
+    for local in &tunnel.subnets.local {
+        for remote in &tunnel.subnets.remote {
+            for direction in [
+                PolicyDirection::Out,
+                PolicyDirection::In,
+                PolicyDirection::Forward,
+            ] {
+                let outward = direction == PolicyDirection::Out;
+                let pair = |a, b| if outward { (a, b) } else { (b, a) };
+                let (source, destination) = pair(*local, *remote);
+                let ends = if outward {
+                    endpoints
+                } else {
+                    (endpoints.1, endpoints.0)
+                };
+                desired.add(Object::Policy(Policy {
+                    direction,
+                    source,
+                    destination,
+                    template: Template {
+                        source: ends.0,
+                        destination: ends.1,
+                        reqid,
+                    },
+                    priority: POLICY_PRIORITY,
+                }))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn suite(suite: config::Suite) -> Suite {
+    match suite {
+        config::Suite::AesGcm128 => Suite::Aes128Gcm,
+        config::Suite::AesGcm256 => Suite::Aes256Gcm,
+        config::Suite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
+        config::Suite::AesCbc128HmacSha256 => Suite::Aes128CbcSha256,
+        config::Suite::AesCbc256HmacSha256 => Suite::Aes256CbcSha256,
+    }
+}

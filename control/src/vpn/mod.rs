@@ -1,0 +1,9 @@
+//! The VPN manager: what a tunnel wants of the kernel.
+
+mod desired;
+pub mod overhead;
+mod path;
+
+pub(crate) use desired::bundle_device;
+pub use desired::{Wanted, desired};
+pub use path::{Path, mtu as path_mtu};

@@ -1,0 +1,85 @@
+//! Atomic operations that return a value (BPF ISA v3), and the virtual clocks made of them.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+
+use withy_common::{
+    maps::{MAX_IVCS, SvcState},
+    schedule::Clocks,
+};
+
+/// Adds to a word and returns what it was.
+///
+/// Not relaxed: for that ordering LLVM 22 selects the instruction that returns nothing, although the
+/// result is used, and hands out the operand instead.
+///
+/// # Safety
+///
+/// `word` points to an aligned word of a map's value.
+#[inline(always)]
+unsafe fn fetch_add(word: *mut u64, operand: u64) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, operand) }
+}
+
+/// Takes the next sequence number of an SVC.
+///
+/// # Safety
+///
+/// `state` points to a value of the map `SVC_STATES`.
+#[inline(always)]
+pub(crate) unsafe fn next_sequence(state: *mut SvcState) -> u64 {
+    // SAFETY: the caller's; the field is aligned to 8 bytes.
+    unsafe { fetch_add(&raw mut (*state).sequence, 1) }
+}
+
+/// The virtual clocks of an SVC, shared by all CPUs.
+pub(crate) struct SharedClocks(*mut SvcState);
+
+impl SharedClocks {
+    /// Wraps the state of an SVC.
+    ///
+    /// # Safety
+    ///
+    /// `state` points to a value of the map `SVC_STATES`, for as long as the program runs.
+    #[inline(always)]
+    pub(crate) const unsafe fn new(state: *mut SvcState) -> Self {
+        Self(state)
+    }
+
+    #[inline(always)]
+    fn clock(&self, slot: usize) -> *mut u64 {
+        // SAFETY: the mask keeps the slot inside the array, for the verifier to see as well.
+        unsafe {
+            (&raw mut (*self.0).clocks)
+                .cast::<u64>()
+                .add(slot & (MAX_IVCS - 1))
+        }
+    }
+}
+
+impl Clocks for SharedClocks {
+    #[inline(always)]
+    fn read(&self, slot: usize) -> u64 {
+        // SAFETY: `clock` returns an aligned pointer into the map's value.
+        unsafe { core::ptr::read_volatile(self.clock(slot)) }
+    }
+
+    #[inline(always)]
+    fn reserve(&self, slot: usize, now: u64, cost: u64) {
+        let clock = self.clock(slot);
+        // SAFETY: as above.
+        let old = unsafe { fetch_add(clock, cost) };
+        if old < now {
+            // The link had been idle, so the booking begins now. If another CPU booked in between,
+            // it found the clock behind as well and has set it right for both but for one packet.
+            // SAFETY: as above.
+            let _ = unsafe {
+                atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(
+                    clock,
+                    old.wrapping_add(cost),
+                    now.wrapping_add(cost),
+                )
+            };
+        }
+    }
+}

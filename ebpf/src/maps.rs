@@ -1,0 +1,54 @@
+//! The maps. The controller sizes them when it loads the programs and pins all but the scratch space.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use withy_common::{
+    drops::DropReason,
+    keepalive::Keepalive,
+    maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Svc, SvcState},
+    split::Plan,
+};
+
+use crate::clone::Awaited;
+
+/// `BPF_F_NO_PREALLOC`: entries take memory when they exist.
+const NO_PREALLOC: usize = 1;
+const DEFAULT_ENTRIES: usize = 4096;
+
+/// SVCs by remote endpoint. The controller writes, `bundle_tx` reads.
+#[btf_map]
+pub(crate) static SVCS: HashMap<Endpoint, Svc, DEFAULT_ENTRIES, NO_PREALLOC> = HashMap::new();
+
+/// Sequences and virtual clocks by SVC. `bundle_tx` writes.
+#[btf_map]
+pub(crate) static SVC_STATES: Array<SvcState, DEFAULT_ENTRIES> = Array::new();
+
+/// IVCs by address pair. The controller writes, `link_rx` reads.
+#[btf_map]
+pub(crate) static IVCS: HashMap<IvcKey, IvcRx, DEFAULT_ENTRIES, NO_PREALLOC> = HashMap::new();
+
+/// Traffic by IVC and CPU. `bundle_tx` and `link_rx` write, the controller reads.
+#[btf_map]
+pub(crate) static IVC_COUNTERS: PerCpuArray<IvcCounters, DEFAULT_ENTRIES> = PerCpuArray::new();
+
+/// Drops by reason and CPU. All programs write, the controller reads.
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<u64, { DropReason::COUNT as usize }> = PerCpuArray::new();
+
+/// The largest MSS towards and from each remote subnet. The controller writes, `lan_*` read.
+#[btf_map]
+pub(crate) static SUBNETS: LpmTrie<u32, u32, DEFAULT_ENTRIES> = LpmTrie::new();
+
+/// The clone on its way from `bundle_tx` to itself; not pinned.
+#[btf_map]
+pub(crate) static CLONE: PerCpuArray<Awaited, 1> = PerCpuArray::new();
+
+/// Where `bundle_tx` plans a packet; not pinned.
+#[btf_map]
+pub(crate) static PLAN: PerCpuArray<Plan, 1> = PerCpuArray::new();
+
+/// Keepalives that came. `link_rx` writes, the controller reads; not pinned.
+#[btf_map]
+pub(crate) static KEEPALIVES: RingBuf<Keepalive, 65_536> = RingBuf::new();

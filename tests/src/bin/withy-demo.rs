@@ -1,0 +1,69 @@
+//! Shows the main job on the kernel that it runs on; `cargo xtask demo` finds one that will do.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Parser;
+use withy::config::SplitPolicy;
+use withy_tests::demo::{self, Options, figures::Verdict, plan::LEAST_DURATION};
+
+/// Shows one file crossing four links at once. Takes root.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Only say whether this process can show it on this kernel
+    #[arg(long)]
+    probe: bool,
+    /// Print one JSON object on standard output and everything else on standard error
+    #[arg(long)]
+    json: bool,
+    /// How long the transfer through the tunnel takes
+    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(LEAST_DURATION.as_secs()..=3600))]
+    duration: u64,
+    /// Split packets only where they do not fit, or always
+    #[arg(long, value_enum, default_value_t = Split::Mtu)]
+    split: Split,
+    /// Redraw in place: the display goes to a terminal of so many columns
+    #[arg(long, value_name = "COLUMNS")]
+    terminal: Option<usize>,
+    /// Use colours
+    #[arg(long)]
+    colour: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Split {
+    Mtu,
+    Always,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.probe {
+        demo::probe()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verdict = demo::run(&Options {
+        json: arguments.json,
+        duration: Duration::from_secs(arguments.duration),
+        split: match arguments.split {
+            Split::Mtu => SplitPolicy::Mtu,
+            Split::Always => SplitPolicy::Always,
+        },
+        terminal: arguments.terminal,
+        colour: arguments.colour,
+    })?;
+    Ok(match verdict {
+        Verdict::Fine => ExitCode::SUCCESS,
+        Verdict::ContentsDiffer | Verdict::TooSlow => ExitCode::FAILURE,
+    })
+}

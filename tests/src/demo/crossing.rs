@@ -1,0 +1,307 @@
+//! A transfer from host to host through a tunnel, in a lab of its own, reported as it goes.
+
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use withy::api::status::{DropStatus, Status};
+
+use super::{
+    gateways::{Gateways, status},
+    plan::{Cut, DemoLink, Script},
+    wire::Wire,
+};
+use crate::{
+    lab::{Lab, LinkSpec},
+    site_config::TunnelSpec,
+    traffic::tcp::{Report, Running, Transfer, Volume},
+};
+
+/// Time between two reports.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A transfer before it starts.
+#[derive(Clone, Debug)]
+pub(super) struct Crossing {
+    /// The links of the tunnel.
+    pub(super) links: Vec<DemoLink>,
+    pub(super) script: Script,
+    pub(super) tunnel: TunnelSpec,
+}
+
+/// What a transfer tells while it is under way.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The tunnel is up.
+    Ready,
+    /// How far it is.
+    Sample(Sample),
+    /// A link is cut, by its index.
+    Cut(usize),
+    /// It is back.
+    Restored(usize),
+    /// It is over.
+    Done(Result<Box<Crossed>>),
+}
+
+/// Totals since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sample {
+    /// When they were read, counted from the start.
+    pub(super) at: Duration,
+    /// Contents that reached the receiving host, in bytes.
+    pub(super) contents: u64,
+    /// What each link brought to its gateway, in bytes.
+    pub(super) links: Vec<u64>,
+}
+
+/// What became of a transfer.
+#[derive(Debug)]
+pub(super) struct Crossed {
+    /// Bits a second of contents while all links were up.
+    pub(super) steady_bps: f64,
+    /// What each link brought meanwhile, in bytes.
+    pub(super) steady_links: Vec<u64>,
+    pub(super) report: Report,
+    /// The sending gateway, when the transfer was over.
+    pub(super) status: Status,
+    /// What `withy status` printed there.
+    pub(super) shown: String,
+    /// What both gateways dropped.
+    pub(super) drops: Vec<DropStatus>,
+    /// How much later than it should a timer woke this program up, on average: what a machine does
+    /// to everything in it that has no time for it.
+    pub(super) lateness: Duration,
+}
+
+impl Crossing {
+    /// Makes the lab on a thread of its own and starts the transfer once the returned sender says
+    /// so; without a word from it, nothing is transferred.
+    pub(super) fn begin(self, post: impl Fn(News) + Send + 'static) -> Result<Sender<()>> {
+        let (go, starter) = channel();
+        // A lab moves its thread into another mount namespace.
+        thread::Builder::new()
+            .name("crossing".into())
+            .spawn(move || {
+                let crossed = self.cross(&post, &starter);
+                post(News::Done(crossed.map(Box::new)));
+            })?;
+        Ok(go)
+    }
+
+    fn cross(&self, post: &impl Fn(News), starter: &Receiver<()>) -> Result<Crossed> {
+        let specs: Vec<LinkSpec> = self.links.iter().map(DemoLink::spec).collect();
+        let lab = Lab::paired(&specs).build()?;
+        let gateways = Gateways::start(&lab, &self.tunnel)?;
+        post(News::Ready);
+        starter
+            .recv()
+            .context("the other tunnels did not come up")?;
+
+        let (from, to) = (lab.site("a")?, lab.site("b")?);
+        let mut wire = Wire::open(to.gateway())?;
+        let volume = Volume::Time(self.script.duration);
+        let running = Transfer::new(from.host(), to.host(), to.lan().host, volume).start()?;
+        let samples = self.follow(&lab, &running, &mut wire, post)?;
+        let report = running.finish()?;
+        let (here, there) = (status(&gateways.a)?, status(&gateways.b)?);
+        Ok(Crossed {
+            steady_bps: self.steady_bps(&report),
+            steady_links: self.steady_links(&samples),
+            report,
+            shown: gateways.a.run_cli(&["status"])?.stdout,
+            drops: add_up(&[&here.drops, &there.drops]),
+            lateness: lateness(&samples),
+            status: here,
+        })
+    }
+
+    /// Reports, and plays the script.
+    fn follow(
+        &self,
+        lab: &Lab,
+        running: &Running,
+        wire: &mut Wire,
+        post: &impl Fn(News),
+    ) -> Result<Vec<Sample>> {
+        let names: Vec<&str> = self.links.iter().map(|link| link.name).collect();
+        let start = running.timeline().start();
+        let begun = wire.received(&names)?;
+        let mut stage = Stage::Before;
+        let mut samples = Vec::new();
+        for tick in 1.. {
+            thread::sleep((start + TICK * tick).saturating_duration_since(Instant::now()));
+            let totals = wire.received(&names)?;
+            let sample = Sample {
+                at: start.elapsed(),
+                contents: running.received(),
+                links: totals
+                    .iter()
+                    .zip(&begun)
+                    .map(|(now, then)| now - then)
+                    .collect(),
+            };
+            let at = sample.at;
+            samples.push(sample.clone());
+            post(News::Sample(sample));
+            if at >= self.script.duration || running.is_finished() {
+                break;
+            }
+            if let Some(cut) = self.script.cut {
+                stage = self.play(lab, cut, stage, at, post)?;
+            }
+        }
+        Ok(samples)
+    }
+
+    fn play(
+        &self,
+        lab: &Lab,
+        cut: Cut,
+        stage: Stage,
+        at: Duration,
+        post: &impl Fn(News),
+    ) -> Result<Stage> {
+        let link = lab.site("a")?.link(self.links[cut.link].name)?;
+        Ok(match stage {
+            Stage::Before if at >= cut.away.from => {
+                link.cut()?;
+                post(News::Cut(cut.link));
+                Stage::Away
+            }
+            Stage::Away if at >= cut.away.to => {
+                link.restore()?;
+                post(News::Restored(cut.link));
+                Stage::After
+            }
+            stage => stage,
+        })
+    }
+
+    fn steady_bps(&self, report: &Report) -> f64 {
+        let start = report.timeline.start();
+        let spans = self.script.steady();
+        let length: Duration = spans.iter().map(|span| span.length()).sum();
+        let bits: f64 = spans
+            .iter()
+            .map(|span| {
+                let rate = report
+                    .timeline
+                    .goodput_bps_between(start + span.from, start + span.to);
+                rate * span.length().as_secs_f64()
+            })
+            .sum();
+        bits / length.as_secs_f64()
+    }
+
+    fn steady_links(&self, samples: &[Sample]) -> Vec<u64> {
+        let total = |at: Duration, link: usize| {
+            let sample = samples.iter().rfind(|sample| sample.at <= at);
+            sample.map_or(0, |sample| sample.links[link])
+        };
+        let spans = self.script.steady();
+        (0..self.links.len())
+            .map(|link| {
+                spans
+                    .iter()
+                    .map(|span| total(span.to, link) - total(span.from, link))
+                    .sum()
+            })
+            .collect()
+    }
+}
+
+/// Where in the script a transfer is.
+#[derive(Clone, Copy)]
+enum Stage {
+    Before,
+    Away,
+    After,
+}
+
+/// How late the reports were taken, on average.
+fn lateness(samples: &[Sample]) -> Duration {
+    let late = (1..)
+        .zip(samples)
+        .map(|(tick, sample)| sample.at.saturating_sub(TICK * tick));
+    let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+    late.sum::<Duration>() / count.max(1)
+}
+
+/// Adds lists of drops up by reason, leaving out what did not happen.
+fn add_up(lists: &[&[DropStatus]]) -> Vec<DropStatus> {
+    let mut sum: Vec<DropStatus> = Vec::new();
+    for drop in lists
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|drop| drop.packets > 0)
+    {
+        match sum.iter_mut().find(|known| known.reason == drop.reason) {
+            Some(known) => known.packets += drop.packets,
+            None => sum.push(drop.clone()),
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::plan::LINKS;
+
+    fn sample(milliseconds: u64, links: [u64; 4]) -> Sample {
+        Sample {
+            at: Duration::from_millis(milliseconds),
+            contents: 0,
+            links: links.to_vec(),
+        }
+    }
+
+    #[test]
+    fn only_what_came_in_the_steady_time_counts_for_the_shares() {
+        let crossing = Crossing {
+            links: LINKS.to_vec(),
+            script: Script::bonded(Duration::from_secs(30)),
+            tunnel: TunnelSpec::default(),
+        };
+        // Steady from 3 s to 12 s and from 20 s to 30 s.
+        let samples = [
+            sample(2_750, [10, 20, 30, 0]),
+            sample(3_250, [500, 500, 500, 500]),
+            sample(12_000, [1_010, 2_020, 3_030, 4]),
+            sample(19_900, [1_010, 9_000, 9_000, 900]),
+            sample(29_900, [1_110, 9_200, 9_300, 1_300]),
+            sample(30_100, [9_999, 9_999, 9_999, 9_999]),
+        ];
+        assert_eq!(crossing.steady_links(&samples), [1_100, 2_200, 3_300, 404]);
+    }
+
+    #[test]
+    fn lateness_is_what_reports_come_after_their_time() {
+        let samples = [
+            sample(250, [0; 4]),
+            sample(520, [0; 4]),
+            sample(760, [0; 4]),
+        ];
+        assert_eq!(lateness(&samples), Duration::from_millis(10));
+        assert_eq!(lateness(&[]), Duration::ZERO);
+    }
+
+    #[test]
+    fn drops_are_added_up_by_reason() {
+        let drop = |reason: &str, packets| DropStatus {
+            reason: reason.to_owned(),
+            packets,
+        };
+        let here = [drop("tx_queue_full", 2), drop("tx_no_svc", 0)];
+        let there = [drop("rx_unknown", 1), drop("tx_queue_full", 3)];
+        assert_eq!(
+            add_up(&[&here, &there]),
+            [drop("tx_queue_full", 5), drop("rx_unknown", 1)]
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The outcome: figures, what they mean, and their JSON form.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    plan::DemoLink,
+    units::{four_digits, whole},
+};
+
+/// The version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// The tunnel must reach at least this part of the sum of its links.
+pub const LEAST_RATIO: f64 = 0.85;
+
+/// A link's figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkFigures {
+    /// The link.
+    pub link: DemoLink,
+    /// Bits a second of contents that one stream got through a tunnel over this link only.
+    pub alone_bps: f64,
+    /// What part of the tunnel's bytes arrived over it while all links were up, from 0 to 1.
+    pub share: f64,
+}
+
+/// All figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Who encrypts: `kernel`.
+    pub engine: String,
+    /// The links.
+    pub links: Vec<LinkFigures>,
+    /// Bits a second of contents that one stream got through the tunnel over all links, while
+    /// they were all up.
+    pub tunnel_bps: f64,
+    /// Whether every byte of every transfer arrived as it was sent.
+    pub contents_equal: bool,
+    /// The longest time without new contents in the transfer through the tunnel, the cut included.
+    pub longest_gap: Duration,
+}
+
+/// Whether the tunnel did what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did.
+    Fine,
+    /// What arrived is not what was sent.
+    ContentsDiffer,
+    /// It reached less than [`LEAST_RATIO`].
+    TooSlow,
+}
+
+impl Figures {
+    /// What the links give alone, added up, in bits a second.
+    #[must_use]
+    pub fn sum_bps(&self) -> f64 {
+        self.links.iter().map(|link| link.alone_bps).sum()
+    }
+
+    /// What part of the sum the tunnel gives.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        let sum = self.sum_bps();
+        if sum > 0.0 {
+            self.tunnel_bps / sum
+        } else {
+            0.0
+        }
+    }
+
+    /// Judges the figures.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if !self.contents_equal {
+            Verdict::ContentsDiffer
+        } else if self.ratio() < LEAST_RATIO {
+            Verdict::TooSlow
+        } else {
+            Verdict::Fine
+        }
+    }
+
+    /// The JSON form, on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Json {
+            schema: SCHEMA,
+            kernel: &self.kernel,
+            engine: &self.engine,
+            links: self.links.iter().map(JsonLink::from).collect(),
+            sum_bps: whole(self.sum_bps()),
+            tunnel_bps: whole(self.tunnel_bps),
+            ratio: four_digits(self.ratio()),
+            contents_equal: self.contents_equal,
+            longest_gap_ms: self.longest_gap.as_millis(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    kernel: &'a str,
+    engine: &'a str,
+    links: Vec<JsonLink>,
+    sum_bps: u64,
+    tunnel_bps: u64,
+    ratio: f64,
+    contents_equal: bool,
+    longest_gap_ms: u128,
+}
+
+#[derive(Serialize)]
+struct JsonLink {
+    name: &'static str,
+    rate_bps: u64,
+    latency_ms: u128,
+    alone_bps: u64,
+    share: f64,
+}
+
+impl From<&LinkFigures> for JsonLink {
+    fn from(figures: &LinkFigures) -> Self {
+        Self {
+            name: figures.link.name,
+            rate_bps: figures.link.rate_bps,
+            latency_ms: figures.link.latency.as_millis(),
+            alone_bps: whole(figures.alone_bps),
+            share: four_digits(figures.share),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::demo::plan::LINKS;
+
+    /// Figures of a run in which the links give 10 Mbit/s in all.
+    pub(in crate::demo) fn example(tunnel_bps: f64) -> Figures {
+        let alone = [2.5e6, 5.0e6, 1.65e6, 0.85e6];
+        let shares = [0.25, 0.5, 0.167_89, 0.082_11];
+        let links = LINKS.into_iter().zip(alone.into_iter().zip(shares));
+        Figures {
+            kernel: "6.12.1".into(),
+            engine: "kernel".into(),
+            links: links
+                .map(|(link, (alone_bps, share))| LinkFigures {
+                    link,
+                    alone_bps,
+                    share,
+                })
+                .collect(),
+            tunnel_bps,
+            contents_equal: true,
+            longest_gap: Duration::from_micros(212_900),
+        }
+    }
+
+    #[test]
+    fn the_verdict_is_about_contents_first_and_then_about_the_ratio() {
+        assert_eq!(example(9.4e6).verdict(), Verdict::Fine);
+        assert_eq!(example(8.5e6).verdict(), Verdict::Fine);
+        assert_eq!(example(8.4999e6).verdict(), Verdict::TooSlow);
+        let mut wrong = example(9.4e6);
+        wrong.contents_equal = false;
+        assert_eq!(wrong.verdict(), Verdict::ContentsDiffer);
+        let mut nothing = example(0.0);
+        nothing.links.clear();
+        assert_eq!(nothing.verdict(), Verdict::TooSlow);
+    }
+
+    #[test]
+    fn the_json_form_has_these_fields_and_no_others() {
+        let text = example(9.43216e6).json().unwrap();
+        assert!(!text.contains('\n'));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let link = |name, rate_bps: u64, latency_ms, alone_bps: u64, share| {
+            json!({
+                "name": name, "rate_bps": rate_bps, "latency_ms": latency_ms,
+                "alone_bps": alone_bps, "share": share,
+            })
+        };
+        let expected = json!({
+            "schema": 1,
+            "kernel": "6.12.1",
+            "engine": "kernel",
+            "links": [
+                link("dsl", 3_000_000, 40, 2_500_000, 0.25),
+                link("cable", 6_000_000, 15, 5_000_000, 0.5),
+                link("lte", 2_000_000, 20, 1_650_000, 0.1679),
+                link("leased", 1_000_000, 5, 850_000, 0.0821),
+            ],
+            "sum_bps": 10_000_000,
+            "tunnel_bps": 9_432_160,
+            "ratio": 0.9432,
+            "contents_equal": true,
+            "longest_gap_ms": 212,
+        });
+        assert_eq!(value, expected);
+    }
+}

@@ -1,0 +1,158 @@
+//! The tunnel is the sum of its links.
+//!
+//! "Alone" is what the same stream gets through a tunnel over that one link: with the same
+//! encryption, headers and scheduler, so that the ratio tells what bonding costs and nothing else.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, anyhow, bail, ensure};
+
+use super::{
+    Scenario,
+    stage::{Stage, links, play},
+};
+use crate::{lab::Lab, site_config::TunnelSpec, traffic::tcp::Volume};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "four_equal_links_add_up_to_95_percent_for_one_stream",
+        equal,
+    )
+    .smoke(),
+    Scenario::new(
+        "unequal_links_add_up_to_85_percent_for_one_stream_and_93_for_four",
+        unequal,
+    ),
+];
+
+/// Slow start takes the first half second of it.
+const RUN: Duration = Duration::from_secs(12);
+
+/// How often a figure is taken before it counts as missed. An emulated machine that has to wait for its
+/// processor stalls senders, links and gateways alike: that only ever takes away from a figure.
+const ATTEMPTS: u32 = 4;
+
+/// Rates in kbit/s and latencies in milliseconds.
+const EQUAL: [(u64, u64); 4] = [(2000, 10); 4];
+const UNEQUAL: [(u64, u64); 4] = [(1000, 5), (2000, 20), (3000, 40), (6000, 15)];
+
+/// Contents, and the frame of a link that carries them: a segment of 1406 bytes with timestamps
+/// in AES-GCM and Ethernet.
+const PAYLOAD_OF_FRAME: (f64, f64) = (1394.0, 1514.0);
+
+fn equal() -> Result<()> {
+    let alone = alone(&EQUAL)?;
+    play(
+        Lab::paired(&links(&EQUAL)),
+        &TunnelSpec::default(),
+        |stage| expect(stage, 1, &alone, 0.95),
+    )
+}
+
+fn unequal() -> Result<()> {
+    let alone = alone(&UNEQUAL)?;
+    play(
+        Lab::paired(&links(&UNEQUAL)),
+        &TunnelSpec::default(),
+        |stage| {
+            let one = expect(stage, 1, &alone, 0.85);
+            let four = expect(stage, 4, &alone, 0.93);
+            one.and(four)
+        },
+    )
+}
+
+/// Runs streams through the tunnel and compares with the sum of the links.
+fn expect(stage: &Stage<'_>, streams: u16, alone: &[f64], least: f64) -> Result<()> {
+    let sum: f64 = alone.iter().sum();
+    let mut best = 0.0_f64;
+    for _ in 0..ATTEMPTS {
+        let tunnel = goodput(stage, streams)?;
+        let ratio = tunnel / sum;
+        println!(
+            "    {streams} stream(s): {:.3} Mbit/s of {:.3}, {:.1}%, at least {:.0}% wanted",
+            tunnel / 1e6,
+            sum / 1e6,
+            ratio * 100.0,
+            least * 100.0
+        );
+        best = best.max(ratio);
+        if best >= least {
+            return Ok(());
+        }
+    }
+    bail!(
+        "{streams} stream(s) got at most {:.1}% in {ATTEMPTS} runs",
+        best * 100.0
+    )
+}
+
+fn goodput(stage: &Stage<'_>, streams: u16) -> Result<f64> {
+    let report = stage
+        .transfer("a", Volume::Time(RUN))?
+        .connections(streams)
+        .run()?;
+    ensure!(report.contents_equal(), "the contents differ");
+    println!(
+        "    {streams} stream(s): {} segments sent again, longest gap {:?}",
+        report.retransmits(),
+        report.longest_gap()
+    );
+    Ok(report.goodput_bps())
+}
+
+/// What one stream gets over each of the links, in bits a second. A link that does badly alone would
+/// make the tunnel look good, so a round in which one does is repeated.
+fn alone(shapes: &[(u64, u64)]) -> Result<Vec<f64>> {
+    let mut attempt = 1;
+    loop {
+        match alone_once(shapes) {
+            Err(error) if attempt < ATTEMPTS => println!("    once more: {error}"),
+            result => return result,
+        }
+        attempt += 1;
+    }
+}
+
+/// One round: each link in a lab of its own, all at once.
+fn alone_once(shapes: &[(u64, u64)]) -> Result<Vec<f64>> {
+    let rates = thread::scope(|scope| {
+        let runs: Vec<_> = shapes
+            .iter()
+            .map(|&shape| scope.spawn(move || over_one(shape)))
+            .collect();
+        runs.into_iter()
+            .map(|run| {
+                run.join()
+                    .unwrap_or_else(|_| Err(anyhow!("a run panicked")))
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    for (&(rate, latency), alone) in shapes.iter().zip(&rates) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate of a few Mbit/s")]
+        let limit = rate as f64 * 1e3 * PAYLOAD_OF_FRAME.0 / PAYLOAD_OF_FRAME.1;
+        println!(
+            "    {rate} kbit/s, {latency} ms alone: {:.3} Mbit/s of {:.3} that headers leave",
+            alone / 1e6,
+            limit / 1e6
+        );
+        ensure!(
+            *alone >= 0.9 * limit,
+            "{rate} kbit/s alone: {alone:.0} of {limit:.0} bit/s"
+        );
+    }
+    Ok(rates)
+}
+
+fn over_one(shape: (u64, u64)) -> Result<f64> {
+    let mut rate = 0.0;
+    play(
+        Lab::paired(&links(&[shape])),
+        &TunnelSpec::default(),
+        |stage| {
+            rate = goodput(stage, 1)?;
+            Ok(())
+        },
+    )?;
+    Ok(rate)
+}

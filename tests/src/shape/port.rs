@@ -1,0 +1,168 @@
+//! A shaped egress, whichever emulator does it.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+
+use super::{
+    Shape,
+    emulator::{Addresses, Emulator},
+    netem,
+    queue::LinkQueue,
+};
+use crate::netns::{Netns, Route};
+
+/// Who emulates the links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulation {
+    /// The kernel's netem.
+    Netem,
+    /// A thread of the lab for each direction.
+    Userspace,
+}
+
+impl Emulation {
+    /// Netem where the kernel has it, the lab's own emulator elsewhere.
+    pub fn probe() -> Result<Self> {
+        Ok(if netem::available()? {
+            Self::Netem
+        } else {
+            Self::Userspace
+        })
+    }
+}
+
+/// Where a port is.
+#[derive(Clone, Debug)]
+pub struct PortPlace {
+    /// Namespace that the device is in.
+    pub netns: Netns,
+    /// The device whose egress is shaped; one end of a veth pair.
+    pub device: String,
+    /// Ethernet addresses of both ends.
+    pub addresses: Addresses,
+    /// MTU in bytes.
+    pub mtu: u32,
+}
+
+/// The shaped egress of a device.
+pub struct Port {
+    place: PortPlace,
+    emulation: Emulation,
+    seed: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    shape: Shape,
+    attached: Attached,
+}
+
+enum Attached {
+    No,
+    Netem,
+    Userspace(Emulator),
+}
+
+impl Port {
+    /// Describes a port. Nothing is shaped until [`Port::attach`].
+    pub fn new(place: PortPlace, emulation: Emulation, shape: Shape, seed: u64) -> Result<Self> {
+        shape.check()?;
+        let state = Mutex::new(State {
+            shape,
+            attached: Attached::No,
+        });
+        Ok(Self {
+            place,
+            emulation,
+            seed,
+            state,
+        })
+    }
+
+    /// Begins to shape the device, which must exist; also after it has been made anew.
+    pub fn attach(&self) -> Result<()> {
+        let mut state = self.state();
+        let PortPlace {
+            netns,
+            device,
+            addresses,
+            mtu,
+        } = &self.place;
+        // The emulator's entrance has a name, which is taken until the old emulator is gone.
+        state.attached = Attached::No;
+        state.attached = match self.emulation {
+            Emulation::Netem => {
+                netem::apply(netns, device, &state.shape, *mtu, self.seed)?;
+                Attached::Netem
+            }
+            Emulation::Userspace => {
+                let queue = LinkQueue::new(state.shape, *mtu, self.seed);
+                let entrance = self.exit();
+                let emulator = Emulator::start(netns, device, &entrance, *addresses, queue, *mtu)?;
+                Attached::Userspace(emulator)
+            }
+        };
+        Ok(())
+    }
+
+    /// Stops shaping, as the device is about to go.
+    pub fn detach(&self) {
+        self.state().attached = Attached::No;
+    }
+
+    /// The device that routes have to name so that packets leave by this port.
+    #[must_use]
+    pub fn exit(&self) -> String {
+        match self.emulation {
+            Emulation::Netem => self.place.device.clone(),
+            Emulation::Userspace => format!("{}-q", self.place.device),
+        }
+    }
+
+    /// Completes a route out of this port with the router at the other end, where it needs one.
+    #[must_use]
+    pub fn route_via(&self, route: Route, next_hop: Ipv4Addr) -> Route {
+        match self.emulation {
+            Emulation::Netem => route.via(next_hop),
+            // The emulator knows its only neighbour.
+            Emulation::Userspace => route,
+        }
+    }
+
+    /// The namespace that the port is in.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.place.netns
+    }
+
+    /// The shape in force.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.state().shape
+    }
+
+    /// Changes the shape while packets are under way; they are not lost. On a detached port the
+    /// shape holds from the next attachment.
+    pub fn set_shape(&self, shape: Shape) -> Result<()> {
+        shape.check()?;
+        let mut state = self.state();
+        let PortPlace {
+            netns, device, mtu, ..
+        } = &self.place;
+        match &state.attached {
+            Attached::No => {}
+            Attached::Netem => netem::apply(netns, device, &shape, *mtu, self.seed)?,
+            Attached::Userspace(emulator) => emulator.set_shape(shape),
+        }
+        state.shape = shape;
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,240 @@
+//! A link as arithmetic: packets in, arrival times out, no clock and no I/O.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::Shape;
+
+/// The state of one direction of a link.
+#[derive(Debug)]
+pub struct LinkQueue {
+    shape: Shape,
+    limit: usize,
+    /// When the last accepted packet will have left.
+    busy_until: Option<Instant>,
+    /// When packets that wait or are being sent will have left, oldest first.
+    departures: VecDeque<Instant>,
+    last_arrival: Option<Instant>,
+    /// What the last departure was rounded off by, in 1/rate nanoseconds.
+    remainder: u128,
+    random: fastrand::Rng,
+    dropped: u64,
+    lost: u64,
+}
+
+impl LinkQueue {
+    /// Starts an idle link. `mtu` in bytes turns a queue given as time into packets; `seed` decides
+    /// about loss and jitter.
+    #[must_use]
+    pub fn new(shape: Shape, mtu: u32, seed: u64) -> Self {
+        Self {
+            shape,
+            limit: shape.queue_packets(mtu) as usize,
+            busy_until: None,
+            departures: VecDeque::new(),
+            last_arrival: None,
+            remainder: 0,
+            random: fastrand::Rng::with_seed(seed),
+            dropped: 0,
+            lost: 0,
+        }
+    }
+
+    /// Changes the link while packets are on it. They keep the times that they were given.
+    pub fn reshape(&mut self, shape: Shape, mtu: u32) {
+        self.shape = shape;
+        self.limit = shape.queue_packets(mtu) as usize;
+        self.remainder = 0;
+    }
+
+    /// Offers a frame of `length` bytes at `now`; returns when it arrives, if it does. `now` must
+    /// not run backwards.
+    pub fn offer(&mut self, now: Instant, length: usize) -> Option<Instant> {
+        if self.shape.loss > 0.0 && self.random.f64() < self.shape.loss {
+            self.lost += 1;
+            return None;
+        }
+        while self
+            .departures
+            .front()
+            .is_some_and(|&departure| departure <= now)
+        {
+            self.departures.pop_front();
+        }
+        if self.departures.len() >= self.limit {
+            self.dropped += 1;
+            return None;
+        }
+        // A packet that was read late, because the thread was, does not cost the link time: the
+        // sending starts where the one before it ended.
+        let start = self
+            .busy_until
+            .map_or(now, |busy_until| busy_until.max(now));
+        let departure = start + self.sending_time(length);
+        self.busy_until = Some(departure);
+        self.departures.push_back(departure);
+
+        let arrival = departure + self.one_way();
+        let arrival = self.last_arrival.map_or(arrival, |last| last.max(arrival));
+        self.last_arrival = Some(arrival);
+        Some(arrival)
+    }
+
+    /// How long the link takes to send `length` bytes. Rounding carries over to the next packet:
+    /// at gigabits a second a nanosecond lost with each would show.
+    fn sending_time(&mut self, length: usize) -> Duration {
+        let rate = u128::from(self.shape.rate_bps);
+        let exact = length as u128 * 8 * 1_000_000_000 + self.remainder;
+        self.remainder = exact % rate;
+        Duration::from_nanos(u64::try_from(exact / rate).unwrap_or(u64::MAX))
+    }
+
+    fn one_way(&mut self) -> Duration {
+        if self.shape.jitter.is_zero() {
+            return self.shape.latency;
+        }
+        let spread = self.shape.jitter.mul_f64(2.0 * self.random.f64());
+        (self.shape.latency + spread).saturating_sub(self.shape.jitter)
+    }
+
+    /// Packets for which there was no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Packets lost at random.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates and counts far below 2^52"
+)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::shape::QueueLength;
+
+    const MTU: u32 = 1500;
+
+    /// As a link with nothing to carry over would take, rounded down.
+    fn sending_time(shape: &Shape, length: usize) -> Duration {
+        Duration::from_nanos(length as u64 * 8_000_000_000 / shape.rate_bps)
+    }
+
+    fn shapes() -> impl Strategy<Value = Shape> {
+        (
+            100_000_u64..1_000_000_000,
+            0_u64..200,
+            0_u64..=100,
+            10_u32..500,
+        )
+            .prop_map(|(rate, latency, jitter_percent, queue)| {
+                let latency = Duration::from_millis(latency);
+                Shape::new(rate, latency)
+                    .jitter(latency.mul_f64(jitter_percent as f64 / 100.0))
+                    .queue(QueueLength::Packets(queue))
+            })
+    }
+
+    /// Lengths and gaps of packets offered, gaps in µs.
+    fn arrivals() -> impl Strategy<Value = Vec<(usize, u64)>> {
+        prop::collection::vec((60_usize..=1514, 0_u64..5_000), 1..400)
+    }
+
+    proptest! {
+        #[test]
+        fn packets_arrive_in_order_within_latency_and_jitter(
+            shape in shapes(), offered in arrivals(), seed: u64,
+        ) {
+            let mut link = LinkQueue::new(shape, MTU, seed);
+            let mut now = Instant::now();
+            let mut last = now;
+            for (length, gap) in offered {
+                now += Duration::from_micros(gap);
+                let wait = link.busy_until.map_or(Duration::ZERO, |t| t.saturating_duration_since(now));
+                let sent = wait + sending_time(&shape, length);
+                if let Some(arrival) = link.offer(now, length) {
+                    prop_assert!(arrival >= last);
+                    prop_assert!(arrival + shape.jitter >= now + sent + shape.latency);
+                    let latest = now + sent + shape.latency + shape.jitter + Duration::from_nanos(1);
+                    prop_assert!(arrival <= latest.max(last));
+                    last = arrival;
+                }
+            }
+        }
+
+        #[test]
+        fn an_idle_link_without_jitter_is_exact(rate in 100_000_u64..1_000_000_000, ms in 0_u64..500) {
+            let shape = Shape::new(rate, Duration::from_millis(ms));
+            let mut link = LinkQueue::new(shape, MTU, 0);
+            let now = Instant::now();
+            let arrival = link.offer(now, 1514).unwrap();
+            let expected = Duration::from_secs_f64(1514.0 * 8.0 / rate as f64) + shape.latency;
+            prop_assert!((arrival - now).abs_diff(expected) < Duration::from_nanos(10));
+        }
+
+        #[test]
+        fn a_full_link_delivers_its_rate(shape in shapes(), length in 60_usize..=1514) {
+            let mut link = LinkQueue::new(Shape { jitter: Duration::ZERO, ..shape }, MTU, 0);
+            let start = Instant::now();
+            let tick = sending_time(&shape, length) / 2;
+            // Twice as much as fits is offered, long enough for 2,000 packets to leave.
+            let arrived: Vec<_> =
+                (0..4_000).filter_map(|n| link.offer(start + tick * n, length)).collect();
+            let (first, last) = (arrived[0], arrived[arrived.len() - 1]);
+            let bits = (arrived.len() - 1) as f64 * length as f64 * 8.0;
+            let rate = bits / (last - first).as_secs_f64();
+            prop_assert!((rate / shape.rate_bps as f64 - 1.0).abs() < 1e-3, "{rate}");
+        }
+
+        #[test]
+        fn no_more_than_the_queue_waits(shape in shapes(), burst in 1_usize..1_000) {
+            let mut link = LinkQueue::new(shape, MTU, 0);
+            let now = Instant::now();
+            let accepted = (0..burst).filter(|_| link.offer(now, 1514).is_some()).count();
+            let limit = shape.queue_packets(MTU) as usize;
+            prop_assert_eq!(accepted, burst.min(limit));
+            prop_assert_eq!(link.dropped(), burst.saturating_sub(limit) as u64);
+            // Once one has left there is room for one.
+            if burst >= limit {
+                let later = now + sending_time(&shape, 1514) + Duration::from_nanos(1);
+                prop_assert!(link.offer(later, 1514).is_some());
+                prop_assert!(link.offer(later, 1514).is_none());
+            }
+        }
+
+        #[test]
+        fn losses_are_as_frequent_as_asked(loss in 0.0_f64..=1.0, seed: u64) {
+            const PACKETS: u32 = 20_000;
+            let shape = Shape::new(1_000_000_000, Duration::ZERO).loss(loss);
+            let mut link = LinkQueue::new(shape, MTU, seed);
+            let start = Instant::now();
+            let arrived = (0..PACKETS)
+                .filter(|n| link.offer(start + Duration::from_millis(1) * *n, 1514).is_some())
+                .count();
+            let lost = u64::from(PACKETS) - arrived as u64;
+            prop_assert_eq!(link.lost(), lost);
+            // Six standard deviations: about one false alarm in 10^9 cases.
+            let deviation = (f64::from(PACKETS) * loss * (1.0 - loss)).sqrt();
+            prop_assert!((lost as f64 - f64::from(PACKETS) * loss).abs() <= 6.0 * deviation + 1.0);
+        }
+    }
+
+    #[test]
+    fn a_new_rate_holds_from_the_next_packet() {
+        let mut link = LinkQueue::new(Shape::new(1_000_000, Duration::ZERO), MTU, 0);
+        let now = Instant::now();
+        assert_eq!(link.offer(now, 1250), Some(now + Duration::from_millis(10)));
+        link.reshape(Shape::new(10_000_000, Duration::ZERO), MTU);
+        assert_eq!(link.offer(now, 1250), Some(now + Duration::from_millis(11)));
+    }
+}

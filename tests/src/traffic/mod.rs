@@ -1,0 +1,10 @@
+//! Traffic between namespaces, and what became of it.
+
+mod content;
+pub mod icmp;
+mod meter;
+pub mod stream;
+pub mod tcp;
+pub mod udp;
+
+pub use meter::{Sample, Timeline};

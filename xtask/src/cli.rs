@@ -1,0 +1,212 @@
+//! The command line, and which module answers each command.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    bench::{self, Bench},
+    build_ebpf::{self, Object},
+    ci,
+    demo::{self, DemoOptions, Split},
+    report::Report,
+    setup::{self, Purpose, kernels::Series},
+    test::{self, Suite, TestOptions},
+    vm::{self, VmOptions},
+    workspace,
+};
+
+/// Set-up, builds, tests and virtual machines of the Withy workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Setup(SetupArgs),
+    BuildEbpf(BuildEbpfArgs),
+    Demo(DemoArgs),
+    Vm(VmArgs),
+    Test(TestArgs),
+    Ci(CiArgs),
+    Bench(BenchArgs),
+}
+
+/// Find or install what building and testing take; does nothing where all is in place
+#[derive(Debug, Args)]
+struct SetupArgs {
+    /// What to prepare for; each purpose includes the ones before it
+    #[arg(long = "for", value_enum, default_value_t = Purpose::Vm)]
+    purpose: Purpose,
+}
+
+/// Build the eBPF programs into target/ebpf/withy-bpf.o
+#[derive(Debug, Args)]
+struct BuildEbpfArgs {
+    /// Show what cargo does, even where nothing goes wrong
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// Show one file crossing four links at once, through an encrypted tunnel between two gateways
+///
+/// The exit status is 0 if the tunnel's speed is at least 85% of the sum of the links' and the contents are equal.
+/// It runs on the kernel at hand as root, if that has ESP and netem, and in a virtual machine otherwise.
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Print one JSON object on standard output, and everything else on standard error
+    #[arg(long)]
+    json: bool,
+    /// Use this kernel, in a virtual machine
+    #[arg(long, value_enum)]
+    kernel: Option<Series>,
+    /// A kernel module to load first, in a virtual machine; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    module: Vec<String>,
+    /// How long the transfer through the tunnel takes
+    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(20..=3600))]
+    duration: u64,
+    /// When packets are split over links
+    #[arg(long, value_enum, default_value_t = Split::Mtu)]
+    split: Split,
+}
+
+impl From<DemoArgs> for DemoOptions {
+    fn from(args: DemoArgs) -> Self {
+        Self {
+            json: args.json,
+            kernel: args.kernel,
+            modules: args.module,
+            duration: Duration::from_secs(args.duration),
+            split: args.split,
+        }
+    }
+}
+
+/// Run a command as root on another kernel, in a virtual machine that sees this machine's files
+///
+/// What the command writes stays in the machine's memory, except below the folder in `WITHY_OUT` (target/vm/out here).
+/// The exit status is the command's; 124 if the machine was stopped at its limit, 125 if it crashed.
+#[derive(Debug, Args)]
+struct VmArgs {
+    /// The kernel to boot
+    #[arg(long, value_enum, default_value = "6.12")]
+    kernel: Series,
+    /// How long the machine may live, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 900)]
+    timeout: u64,
+    /// The machine's memory
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    memory: u32,
+    /// The machine's processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// A kernel module to load first; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    module: Vec<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl From<&VmArgs> for VmOptions {
+    fn from(args: &VmArgs) -> Self {
+        Self {
+            kernel: args.kernel,
+            timeout: Duration::from_secs(args.timeout),
+            memory_mib: args.memory,
+            cpus: args.cpus,
+            modules: args.module.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Run the test suites; the last line has the sum
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// Skip what needs a virtual machine
+    #[arg(long)]
+    no_vm: bool,
+    /// Run only tests with this in their names
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// The suites to run; all of them by default
+    #[arg(value_enum)]
+    suite: Vec<Suite>,
+}
+
+impl From<TestArgs> for TestOptions {
+    fn from(args: TestArgs) -> Self {
+        Self {
+            suites: args.suite,
+            filter: args.filter,
+            no_vm: args.no_vm,
+        }
+    }
+}
+
+/// Run everything that a change must pass: the suites, formatting, lints, documentation, dependencies
+#[derive(Debug, Args)]
+struct CiArgs {
+    /// Skip what needs a virtual machine
+    #[arg(long)]
+    no_vm: bool,
+}
+
+/// Measure, on the kernel at hand; takes root
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum)]
+    bench: Bench,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// How often to measure everything; the figures are medians over the runs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+}
+
+impl Cli {
+    /// Runs the chosen task and returns the exit status for the caller.
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        match self.task {
+            Task::Setup(args) => {
+                setup::ensure(args.purpose)?;
+                eprintln!("setup: everything for `{}` is in place", args.purpose);
+                Ok(0)
+            }
+            Task::BuildEbpf(args) => {
+                setup::ensure(Purpose::Build)?;
+                let object = build_ebpf::build(Object::Programs, args.verbose)?;
+                println!("{}", workspace::relative(&object).display());
+                Ok(0)
+            }
+            Task::Demo(args) => demo::run(&args.into()),
+            Task::Vm(args) => {
+                setup::ensure(Purpose::Vm)?;
+                Ok(vm::run(&VmOptions::from(&args), &args.command)?.code())
+            }
+            Task::Test(args) => {
+                let mut report = Report::default();
+                test::run(&args.into(), &mut report);
+                Ok(report.finish())
+            }
+            Task::Ci(args) => {
+                let mut report = Report::default();
+                let options = TestOptions {
+                    no_vm: args.no_vm,
+                    ..TestOptions::default()
+                };
+                ci::run(&options, &mut report);
+                Ok(report.finish())
+            }
+            Task::Bench(args) => bench::run(args.bench, args.json, args.runs),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! `cargo xtask demo`: the main job, to look at, on a kernel that can do it.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use console::Term;
+
+use crate::{
+    build_ebpf, command,
+    progress::Step,
+    setup::{self, Purpose, kernels::Series},
+    vm::{self, Streams, VmOptions},
+    workspace,
+};
+
+/// What comes before and after the transfer: booting, starting, measuring the links alone, tearing down. Machines that
+/// are busy with something else take their time.
+const EVERYTHING_ELSE: Duration = Duration::from_mins(5);
+
+/// How to show it.
+#[derive(Debug)]
+pub(crate) struct DemoOptions {
+    /// Print one JSON object on standard output and everything else on standard error.
+    pub(crate) json: bool,
+    /// The kernel to show it on, in a virtual machine; the kernel at hand if it will do.
+    pub(crate) kernel: Option<Series>,
+    /// Kernel modules to load first.
+    pub(crate) modules: Vec<String>,
+    /// How long the transfer through the tunnel takes.
+    pub(crate) duration: Duration,
+    /// The split policy.
+    pub(crate) split: Split,
+}
+
+/// When packets are split over links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// Where they fit no link whole
+    Mtu,
+    /// Always, so that all links carry a part of each packet
+    Always,
+}
+
+/// Where the demonstration takes place.
+enum Place {
+    Here,
+    Machine(Series),
+}
+
+/// Sets up, builds, shows, and returns the exit status for the caller.
+///
+/// # Errors
+///
+/// Something could not be set up, built or started.
+pub(crate) fn run(options: &DemoOptions) -> Result<u8> {
+    let stream: &mut dyn Write = if options.json {
+        &mut io::stderr()
+    } else {
+        &mut io::stdout()
+    };
+    stream.write_all(INTRODUCTION.as_bytes())?;
+    setup::ensure(Purpose::Build)?;
+    let program = build()?;
+    let place = place(options, &program);
+    let arguments = arguments(options);
+    match place {
+        Place::Here => here(&program, &arguments),
+        Place::Machine(series) => {
+            setup::ensure(Purpose::Vm)?;
+            in_machine(options, series, &program, arguments)
+        }
+    }
+}
+
+const INTRODUCTION: &str = "\
+Withy: two sites, four links, one encrypted tunnel.
+
+A file goes from host A to host B. Between them are two gateways with four links, unequal in speed
+and in delay. Withy sends the file over all four at once, encrypted by the Linux kernel (IPsec), so
+that one TCP stream gets nearly the sum of the links. On the way one link is cut, and comes back.
+
+Hosts, gateways and links are network namespaces, in a virtual machine where this kernel lacks
+something. Nothing of your own network is touched. It takes one to two minutes, and a few more the
+first time, for building.
+
+";
+
+/// Builds everything and returns the demonstration's path.
+fn build() -> Result<PathBuf> {
+    let step = Step::start("building the programs that run in the kernel");
+    build_ebpf::build(build_ebpf::Object::Programs, false)?;
+    step.done();
+    let step = Step::start("building withy and the demonstration");
+    let mut cargo = command::cargo("build");
+    cargo.args([
+        "--release",
+        "--package",
+        "withy",
+        "--package",
+        "withy-tests",
+    ]);
+    cargo.args(["--bin", "withy", "--bin", "withy-demo"]);
+    command::run(&step, cargo)?;
+    step.done();
+    Ok(workspace::target().join("release/withy-demo"))
+}
+
+/// The kernel asked for; else the one at hand, if it will do; else the main one.
+fn place(options: &DemoOptions, program: &Path) -> Place {
+    if let Some(series) = options.kernel {
+        return Place::Machine(series);
+    }
+    let fits = options.modules.is_empty() && probe(program);
+    if fits {
+        Place::Here
+    } else {
+        Place::Machine(Series::V6_12)
+    }
+}
+
+/// Whether this process may show it on this kernel.
+fn probe(program: &Path) -> bool {
+    let probe = Command::new(program)
+        .arg("--probe")
+        .stdin(Stdio::null())
+        .output();
+    probe.is_ok_and(|output| output.status.success())
+}
+
+fn arguments(options: &DemoOptions) -> Vec<OsString> {
+    let mut arguments = vec![
+        "--duration".to_owned(),
+        options.duration.as_secs().to_string(),
+        "--split".to_owned(),
+        match options.split {
+            Split::Mtu => "mtu".to_owned(),
+            Split::Always => "always".to_owned(),
+        },
+    ];
+    if options.json {
+        arguments.push("--json".to_owned());
+    }
+    let terminal = if options.json {
+        Term::stderr()
+    } else {
+        Term::stdout()
+    };
+    if terminal.is_term() {
+        let (_rows, columns) = terminal.size();
+        arguments.extend(["--terminal".to_owned(), columns.to_string()]);
+        if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+            arguments.push("--colour".to_owned());
+        }
+    }
+    arguments.into_iter().map(OsString::from).collect()
+}
+
+fn here(program: &Path, arguments: &[OsString]) -> Result<u8> {
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    // Without a code it was killed; its own codes are small.
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1))
+}
+
+fn in_machine(
+    options: &DemoOptions,
+    series: Series,
+    program: &Path,
+    arguments: Vec<OsString>,
+) -> Result<u8> {
+    let machine = VmOptions {
+        kernel: series,
+        modules: options.modules.clone(),
+        timeout: options.duration + EVERYTHING_ELSE,
+        ..VmOptions::default()
+    };
+    let command: Vec<_> = std::iter::once(program.as_os_str().to_owned())
+        .chain(arguments)
+        .collect();
+    let boot = Boot::begin(series);
+    let streams = Streams {
+        stdout: Box::new(boot.until_word(io::stdout())),
+        stderr: Box::new(boot.until_word(io::stderr())),
+    };
+    Ok(vm::run_with(&machine, &command, streams)?.code())
+}
+
+/// A step that ends with the guest's first word.
+#[derive(Clone)]
+struct Boot(Arc<Mutex<Option<Step>>>);
+
+impl Boot {
+    fn begin(series: Series) -> Self {
+        let step = Step::start(format!("starting a virtual machine with Linux {series}"));
+        Self(Arc::new(Mutex::new(Some(step))))
+    }
+
+    fn end(&self) {
+        let step = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(step) = step {
+            step.done();
+        }
+    }
+
+    fn until_word<W: Write>(&self, to: W) -> UntilWord<W> {
+        UntilWord {
+            boot: self.clone(),
+            to,
+        }
+    }
+}
+
+/// Passes everything on.
+struct UntilWord<W> {
+    boot: Boot,
+    to: W,
+}
+
+impl<W: Write> Write for UntilWord<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.boot.end();
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> DemoOptions {
+        DemoOptions {
+            json: true,
+            kernel: None,
+            modules: Vec::new(),
+            duration: Duration::from_secs(30),
+            split: Split::Always,
+        }
+    }
+
+    #[test]
+    fn the_program_gets_what_was_asked_for() {
+        let arguments = arguments(&options());
+        assert_eq!(
+            arguments[..5],
+            ["--duration", "30", "--split", "always", "--json"]
+        );
+    }
+
+    #[test]
+    fn a_kernel_or_a_module_asked_for_takes_a_machine() {
+        // Everything succeeds with this program, the probe included.
+        let program = Path::new("/bin/true");
+        assert!(matches!(place(&options(), program), Place::Here));
+        let kernel = DemoOptions {
+            kernel: Some(Series::V6_1),
+            ..options()
+        };
+        assert!(matches!(
+            place(&kernel, program),
+            Place::Machine(Series::V6_1)
+        ));
+        let module = DemoOptions {
+            modules: vec!["esp4_offload".into()],
+            ..options()
+        };
+        assert!(matches!(
+            place(&module, program),
+            Place::Machine(Series::V6_12)
+        ));
+        let unfit = place(&options(), Path::new("/bin/false"));
+        assert!(matches!(unfit, Place::Machine(Series::V6_12)));
+    }
+
+    #[test]
+    fn output_passes_unchanged_and_ends_the_boot() {
+        let boot = Boot(Arc::new(Mutex::new(Some(Step::start("booting")))));
+        let mut out = Vec::new();
+        boot.until_word(&mut out).write_all(b"a\x1b[1Ab").unwrap();
+        assert_eq!(out, b"a\x1b[1Ab");
+        assert!(boot.0.lock().unwrap().is_none());
+    }
+}

@@ -1,0 +1,129 @@
+//! The suites, as a table.
+
+use std::{fmt, time::Duration};
+
+use clap::ValueEnum;
+
+use crate::{setup::kernels::Series, vm::VmOptions};
+
+/// A suite's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Unit, property and documentation tests, and the lab's own; the latter take root
+    Host,
+    /// The eBPF programs against tables of packets, on the kernel at hand; takes root
+    Bpf,
+    /// Whole gateways in the lab, in virtual machines
+    Scenarios,
+}
+
+/// One run of a suite.
+pub(super) struct Row {
+    /// The suite that it belongs to.
+    pub(super) suite: Suite,
+    /// What sets it apart from the suite's other runs.
+    pub(super) variant: &'static str,
+    /// How it is run.
+    pub(super) run: Run,
+}
+
+/// How a suite is run.
+pub(super) enum Run {
+    /// By `cargo test` with these arguments.
+    Cargo(&'static [&'static str]),
+    /// By `cargo test` with these arguments, where this process may make networks and load eBPF programs.
+    PrivilegedCargo(&'static [&'static str]),
+    /// By the scenario runner in a virtual machine.
+    Scenarios {
+        kernel: Series,
+        /// Modules that are loaded before anything else.
+        modules: &'static [&'static str],
+        /// Arguments of the runner.
+        arguments: &'static [&'static str],
+    },
+}
+
+/// Everything there is to run, in order: what is quick to fail comes first.
+pub(super) const ROWS: [Row; 6] = [
+    Row {
+        suite: Suite::Host,
+        variant: "",
+        run: Run::Cargo(&[
+            "--workspace",
+            "--exclude=withy-ebpf",
+            "--exclude=withy-tests",
+        ]),
+    },
+    // The targets of this package are named one by one, because `bpf` among them is a suite of its own.
+    Row {
+        suite: Suite::Host,
+        variant: "lab",
+        run: Run::PrivilegedCargo(&["--package=withy-tests", "--lib", "--bins", "--test=lab"]),
+    },
+    Row {
+        suite: Suite::Bpf,
+        variant: "",
+        run: Run::PrivilegedCargo(&["--package=withy-tests", "--test=bpf"]),
+    },
+    Row {
+        suite: Suite::Scenarios,
+        variant: "6.12",
+        run: Run::Scenarios {
+            kernel: Series::V6_12,
+            modules: &[],
+            arguments: &[],
+        },
+    },
+    // With this module, packets reach the TC hooks before they are encrypted.
+    Row {
+        suite: Suite::Scenarios,
+        variant: "6.12, esp4_offload",
+        run: Run::Scenarios {
+            kernel: Series::V6_12,
+            modules: &["esp4_offload"],
+            arguments: &[],
+        },
+    },
+    Row {
+        suite: Suite::Scenarios,
+        variant: "6.1, smoke",
+        run: Run::Scenarios {
+            kernel: Series::V6_1,
+            modules: &[],
+            arguments: &["--smoke"],
+        },
+    },
+];
+
+impl Row {
+    /// Whether the row starts a virtual machine.
+    pub(super) fn takes_vm(&self) -> bool {
+        matches!(self.run, Run::Scenarios { .. })
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.suite {
+            Suite::Host => "host",
+            Suite::Bpf => "bpf",
+            Suite::Scenarios => "scenarios",
+        })?;
+        if !self.variant.is_empty() {
+            write!(f, " ({})", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+/// The machine that scenarios run in.
+pub(super) fn machine(kernel: Series, modules: &[&str]) -> VmOptions {
+    VmOptions {
+        kernel,
+        modules: modules.iter().map(ToString::to_string).collect(),
+        // All scenarios of one boot; emulation is slow, and machines that run tests are often shared.
+        timeout: Duration::from_mins(40),
+        memory_mib: 3072,
+        ..VmOptions::default()
+    }
+}
