@@ -6,6 +6,7 @@ mod distro;
 pub(crate) mod kernels;
 mod llvm;
 mod packages;
+pub(crate) mod qemu;
 mod requirements;
 pub(crate) mod toolchain;
 
@@ -60,6 +61,7 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     }
     bpf_linker::ensure()?;
     if purpose >= Purpose::Vm {
+        qemu::ensure()?;
         for series in Series::ALL {
             kernels::ensure(series)?;
         }

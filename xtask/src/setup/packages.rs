@@ -1,6 +1,12 @@
 //! Debian packages by apt.
 
-use std::{collections::HashSet, os::unix::fs::MetadataExt as _, process::Command};
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -31,14 +37,7 @@ const PACKAGES: [(Purpose, &[&str]); 4] = [
     ),
     (
         Purpose::Vm,
-        &[
-            "qemu-system-x86",
-            "busybox-static",
-            "cpio",
-            "kmod",
-            "util-linux",
-            "xz-utils",
-        ],
+        &["busybox-static", "cpio", "kmod", "util-linux", "xz-utils"],
     ),
     (Purpose::Ci, &["git"]),
 ];
@@ -107,10 +106,47 @@ pub(crate) fn apt_get() -> Command {
     command
 }
 
+/// Downloads packages into a folder, which must be empty, and returns the files.
+///
+/// # Errors
+///
+/// apt does not know a package, even after its lists were refreshed, or cannot get it.
+pub(crate) fn download(step: &Step, packages: &[String], into: &Path) -> Result<Vec<PathBuf>> {
+    let attempt = || {
+        let mut apt = apt_get();
+        apt.current_dir(into).arg("download").args(packages);
+        command::run(step, apt)
+    };
+    if let Err(error) = attempt() {
+        // Lists that are older than the archive name files that are gone.
+        if !is_root() {
+            return Err(error);
+        }
+        update()?;
+        attempt()?;
+    }
+    let entries = fs::read_dir(into).with_context(|| format!("cannot read {}", into.display()))?;
+    Ok(entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect())
+}
+
+/// Unpacks a package's files into a folder without installing it.
+///
+/// # Errors
+///
+/// It is no package, or the folder cannot be written.
+pub(crate) fn unpack(step: &Step, archive: &Path, into: &Path) -> Result<()> {
+    let mut dpkg = command::tool("dpkg");
+    dpkg.arg("-x").arg(archive).arg(into);
+    command::run(step, dpkg)
+}
+
 /// Whether this process may install packages.
 pub(crate) fn is_root() -> bool {
     // The folder of a process belongs to its effective user.
-    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// The packages among `names` for which apt has nothing to install.
@@ -192,6 +228,6 @@ mod tests {
     fn purposes_include_the_ones_before() {
         let (build, vm) = (wanted(Purpose::Build), wanted(Purpose::Vm));
         assert!(build.iter().all(|name| vm.contains(name)));
-        assert!(!build.contains(&"qemu-system-x86"));
+        assert!(!build.contains(&"busybox-static"));
     }
 }

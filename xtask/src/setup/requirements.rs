@@ -6,18 +6,18 @@ use super::{
     Purpose,
     kernels::{self, Series},
     llvm,
+    qemu::{self, Emulator},
     toolchain::{self, Toolchain},
 };
 use crate::command;
 
 /// Programs by the first purpose that needs them.
-const PROGRAMS: [(Purpose, &str); 11] = [
+const PROGRAMS: [(Purpose, &str); 10] = [
     (Purpose::Build, "cc"),
     (Purpose::Build, "c++"),
     (Purpose::Test, "ip"),
     (Purpose::Test, "ping"),
     (Purpose::Test, "tcpdump"),
-    (Purpose::Vm, "qemu-system-x86_64"),
     (Purpose::Vm, "busybox"),
     (Purpose::Vm, "cpio"),
     (Purpose::Vm, "setpriv"),
@@ -57,6 +57,9 @@ fn missing(purpose: Purpose) -> Vec<String> {
         missing.push(format!("a Rust toolchain for eBPF: {}", toolchain::ADVICE));
     }
     if purpose >= Purpose::Vm {
+        if Emulator::find().is_none() {
+            missing.push(format!("the program {}", qemu::PROGRAM));
+        }
         missing.extend(
             Series::ALL
                 .into_iter()

@@ -17,7 +17,10 @@ use super::{
     initramfs::{self, Job},
     job, out_folder, qemu,
 };
-use crate::{setup::kernels::Kernel, workspace};
+use crate::{
+    setup::{kernels::Kernel, qemu::Emulator},
+    workspace,
+};
 
 /// How often a running machine is looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -89,7 +92,8 @@ impl Machine {
             status: &status,
             out: &self.out,
         };
-        let mut child = qemu::command(options, kernel, &files)
+        let emulator = Emulator::find().context("no emulator: run `cargo xtask setup`")?;
+        let mut child = qemu::command(&emulator, options, kernel, &files)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::VmOptions;
-use crate::{command, setup::kernels::Kernel};
+use crate::{
+    command,
+    setup::{kernels::Kernel, qemu::Emulator},
+};
 
 /// Files and folders of the host that a machine uses.
 pub(super) struct Files<'a> {
@@ -28,34 +31,39 @@ const KERNEL_ARGUMENTS: &str =
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off random.trust_cpu=on";
 
 /// The command that runs the machine. Its standard output and error are the guest command's.
-pub(super) fn command(options: &VmOptions, kernel: &Kernel, files: &Files<'_>) -> Command {
+pub(super) fn command(
+    emulator: &Emulator,
+    options: &VmOptions,
+    kernel: &Kernel,
+    files: &Files<'_>,
+) -> Command {
     // qemu dies with this process, however that ends.
     let mut qemu = command::tool("setpriv");
-    qemu.args(["--pdeathsig", "KILL", "--"])
-        .arg("qemu-system-x86_64")
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-        ])
-        // Never KVM: that /dev/kvm exists does not mean that it works. la57 and cx16 are slow or warned about.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max,-la57,-cx16"])
-        .args([
-            "-m",
-            &options.memory_mib.to_string(),
-            "-smp",
-            &options.cpus.to_string(),
-        ])
-        .arg("-kernel")
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(files.initramfs)
-        .args(["-append", KERNEL_ARGUMENTS])
-        .arg("-serial")
-        .arg(path_option("file:", files.console))
-        .stdin(Stdio::null());
+    qemu.args(["--pdeathsig", "KILL", "--"]);
+    emulator.start_by(&mut qemu);
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+    ])
+    // Never KVM: that /dev/kvm exists does not mean that it works. la57 and cx16 are slow or warned about.
+    .args(["-accel", "tcg,thread=multi", "-cpu", "max,-la57,-cx16"])
+    .args([
+        "-m",
+        &options.memory_mib.to_string(),
+        "-smp",
+        &options.cpus.to_string(),
+    ])
+    .arg("-kernel")
+    .arg(&kernel.image)
+    .arg("-initrd")
+    .arg(files.initramfs)
+    .args(["-append", KERNEL_ARGUMENTS])
+    .arg("-serial")
+    .arg(path_option("file:", files.console))
+    .stdin(Stdio::null());
     share(&mut qemu, "root", Path::new("/"), ",readonly=on");
     share(&mut qemu, "out", files.out, "");
     qemu.args(["-device", "virtio-serial-pci"]);

@@ -1,10 +1,6 @@
-//! Finding, downloading and unpacking a kernel's package.
+//! Finding and unpacking a kernel's package.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
@@ -70,33 +66,10 @@ fn newest_first(series: Series, listing: &str) -> Vec<&str> {
     found.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Downloads a package into a folder and returns the file.
-pub(super) fn download(step: &Step, package: &str, into: &Path) -> Result<PathBuf> {
-    let attempt = || {
-        let mut apt = packages::apt_get();
-        apt.current_dir(into).args(["download", package]);
-        command::run(step, apt)
-    };
-    if let Err(error) = attempt() {
-        // Lists that are older than the archive name files that are gone.
-        if !packages::is_root() {
-            return Err(error);
-        }
-        packages::update()?;
-        attempt()?;
-    }
-    let mut files = fs::read_dir(into)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    files
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get left no package in {}", into.display()))
-}
-
 /// Unpacks a package and makes its modules known to modprobe.
 pub(super) fn unpack(step: &Step, archive: &Path, into: &Path) -> Result<()> {
     step.note("unpacking");
-    let mut dpkg = Command::new("dpkg");
-    dpkg.arg("-x").arg(archive).arg(into);
-    command::run(step, dpkg)?;
+    packages::unpack(step, archive, into)?;
     let lib = into.join("lib");
     if !lib.exists() {
         // Packages of newer Debians know no /lib of its own.

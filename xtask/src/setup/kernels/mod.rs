@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
+use super::packages;
 use crate::{progress::Step, workspace};
 
 /// A line of kernels of which the newest is used.
@@ -93,9 +94,10 @@ pub(crate) fn ensure(series: Series) -> Result<()> {
     let work = tempfile::Builder::new()
         .prefix(".unpacking-")
         .tempdir_in(&parent)?;
-    let archive = fetch::download(&step, &package, work.path())?;
+    let archives = packages::download(&step, &[package], work.path())?;
+    let archive = archives.first().context("apt-get left no package")?;
     let unpacked = work.path().join("root");
-    fetch::unpack(&step, &archive, &unpacked)?;
+    fetch::unpack(&step, archive, &unpacked)?;
     let place = folder(series);
     if place.exists() {
         fs::remove_dir_all(&place).with_context(|| format!("cannot clear {}", place.display()))?;
