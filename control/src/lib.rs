@@ -10,4 +10,5 @@ pub mod kernel;
 pub mod link;
 pub mod liveness;
 pub mod reconcile;
+pub mod suite;
 pub mod vpn;

@@ -78,9 +78,20 @@ fn format() -> Result<Outcome> {
 }
 
 fn clippy() -> Result<Outcome> {
-    let mut cargo = command::cargo("clippy");
-    cargo.args(["--quiet", "--all-targets", "--", "-D", "warnings"]);
-    judge(cargo)
+    // Tests that not every kernel can run are no part of all targets.
+    let elsewhere = ["--package", "withy", "--test", "netlink_esp"];
+    for targets in [&["--all-targets"] as &[&str], &elsewhere] {
+        let mut cargo = command::cargo("clippy");
+        cargo
+            .arg("--quiet")
+            .args(targets)
+            .args(["--", "-D", "warnings"]);
+        let outcome = judge(cargo)?;
+        if outcome.tally.failed > 0 {
+            return Ok(outcome);
+        }
+    }
+    Ok(Tally::PASSED.into())
 }
 
 fn clippy_ebpf() -> Result<Outcome> {

@@ -11,12 +11,12 @@ use super::{
     key::KeyMaterial,
     model::{Endpoints, Gateway, Ivc, Limits, Link, Manual, Rates, Receive, Sa, SplitPolicy},
     sink::{At, Located},
-    suite::Suite,
     value::{
         BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi,
         Text, TunnelName,
     },
 };
+use crate::suite::Suite;
 
 #[derive(Debug, Default)]
 pub(super) struct ConfigDraft {

@@ -9,7 +9,7 @@ use std::{
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::suite::Suite;
+use crate::suite::Suite;
 
 /// More than the longest key in hexadecimal, with generous whitespace.
 const MAX_FILE: u64 = 4096;

@@ -6,8 +6,8 @@ use super::{
     draft::{ConfigDraft, SaDraft},
     key::{self, KeyMaterial},
     sink::Sink,
-    suite::Suite,
 };
+use crate::suite::Suite;
 
 /// Reads the key files of all SAs, relative to `base`.
 pub(super) fn read_all(draft: &mut ConfigDraft, base: &Path, sink: &mut Sink) {

@@ -20,12 +20,12 @@ mod positions;
 mod render;
 mod report;
 mod sink;
-mod suite;
 mod tree;
 mod value;
 
 use std::{fs, io::Read as _, path::Path, sync::Arc};
 
+pub use crate::suite::Suite;
 pub use key::{KeyError, KeyMaterial};
 pub use model::{
     Bundle, Config, Endpoints, Gateway, Ivc, Limits, Link, Manual, Rates, Receive, Sa, Security,
@@ -33,7 +33,6 @@ pub use model::{
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};
-pub use suite::Suite;
 pub use value::{
     BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi, Text,
     TunnelName, ValueError,

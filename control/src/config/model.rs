@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::{
     key::KeyMaterial,
-    suite::Suite,
     value::{
         BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi,
         Text, TunnelName, ValueError,
     },
 };
+use crate::suite::Suite;
 
 /// The configuration of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -16,8 +16,7 @@ use crate::{
             Address, BundleDevice, BundleMtu, Direction, EspKey, Gateway, IllegalKeyLength,
             IllegalReplayWindow, IllegalSpi, IllegalSysctlPath, Inbound, InterfaceName, Object,
             Outbound, PathMtu, Policy, PolicyDirection, ReplayWindow, ReqId, Route, RouteMetrics,
-            RouteTarget, Rule, SecurityAssociation, Spi, Suite, Sysctl, SysctlPath, TABLE_MAIN,
-            Template,
+            RouteTarget, Rule, SecurityAssociation, Spi, Sysctl, SysctlPath, TABLE_MAIN, Template,
         },
     },
 };
@@ -217,7 +216,7 @@ fn tunnel(
 
 fn associations(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), Wanted> {
     let Security::Manual(security) = &tunnel.security;
-    let suite = suite(security.suite);
+    let suite = security.suite;
     let (local, remote) = (tunnel.endpoints.local, tunnel.endpoints.remote);
     desired.add(Object::Association(SecurityAssociation {
         source: local,
@@ -275,14 +274,4 @@ fn policies(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), 
         }
     }
     Ok(())
-}
-
-fn suite(suite: config::Suite) -> Suite {
-    match suite {
-        config::Suite::AesGcm128 => Suite::Aes128Gcm,
-        config::Suite::AesGcm256 => Suite::Aes256Gcm,
-        config::Suite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
-        config::Suite::AesCbc128HmacSha256 => Suite::Aes128CbcSha256,
-        config::Suite::AesCbc256HmacSha256 => Suite::Aes256CbcSha256,
-    }
 }

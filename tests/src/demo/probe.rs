@@ -36,13 +36,13 @@ pub fn probe() -> Result<()> {
 
 /// One as the gateways make them.
 fn association() -> Result<SecurityAssociation> {
-    let suite = Suite::Aes128Gcm;
+    let suite = Suite::AesGcm128;
     Ok(SecurityAssociation {
         source: Ipv4Addr::new(192, 0, 2, 1),
         destination: Ipv4Addr::new(192, 0, 2, 2),
         spi: Spi::new(0x1001)?,
         reqid: ReqId(1),
-        key: EspKey::new(suite, vec![7; suite.key_length()])?,
+        key: EspKey::new(suite, vec![7; suite.material_len()])?,
         direction: Direction::In(Inbound {
             replay_window: ReplayWindow::MAX,
         }),

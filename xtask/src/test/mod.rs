@@ -3,22 +3,28 @@
 mod libtest;
 mod table;
 
-use std::{ffi::OsString, io, process::Stdio, sync::Arc, time::Instant};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Instant,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 pub(crate) use self::table::Suite;
 use self::{
     libtest::{CountingWriter, SharedCounts},
-    table::{ROWS, Row, Run},
+    table::{Program, ROWS, Row, Run},
 };
 use crate::{
     build_ebpf::{self, Object},
     command,
     report::{Outcome, Report},
-    setup::{self, Purpose, kernels::Series},
-    vm::{self, Streams},
-    workspace,
+    setup::{self, Purpose},
+    vm::{self, Streams, VmOptions},
 };
 
 /// What to test.
@@ -86,12 +92,18 @@ fn run_row(row: &Row, options: &TestOptions) -> Result<Outcome> {
             None => cargo_test(arguments, options),
             Some(reason) => Ok(Outcome::skipped(reason)),
         },
-        Run::Scenarios { .. } if options.no_vm => Ok(Outcome::skipped("needs a virtual machine")),
-        Run::Scenarios {
+        Run::Vm { .. } if options.no_vm => Ok(Outcome::skipped("needs a virtual machine")),
+        Run::Vm {
+            program,
             kernel,
             modules,
             arguments,
-        } => scenarios(*kernel, modules, arguments, options),
+        } => in_vm(
+            &build_program(*program)?,
+            &table::machine(*kernel, modules),
+            arguments,
+            options,
+        ),
     }
 }
 
@@ -118,16 +130,14 @@ fn cargo_test(arguments: &[&str], options: &TestOptions) -> Result<Outcome> {
     Ok(counts.judge(status.success()))
 }
 
-fn scenarios(
-    kernel: Series,
-    modules: &[&str],
+fn in_vm(
+    program: &Path,
+    machine: &VmOptions,
     arguments: &[&str],
     options: &TestOptions,
 ) -> Result<Outcome> {
-    build_scenarios()?;
-    let runner = workspace::target().join("release/withy-scenarios");
     let words = arguments.iter().copied().chain(options.filter.as_deref());
-    let command: Vec<OsString> = std::iter::once(runner.into_os_string())
+    let command: Vec<OsString> = std::iter::once(program.as_os_str().to_owned())
         .chain(words.map(OsString::from))
         .collect();
     let counts = SharedCounts::default();
@@ -135,30 +145,47 @@ fn scenarios(
         stdout: Box::new(CountingWriter::new(io::stdout(), Arc::clone(&counts))),
         ..Streams::default()
     };
-    let status = vm::run_with(&table::machine(kernel, modules), &command, streams)?;
+    let status = vm::run_with(machine, &command, streams)?;
     let counts = *libtest::lock(&counts);
     Ok(counts.judge(status.code() == 0))
 }
 
-/// Builds the scenario runner and the programs that it starts.
-fn build_scenarios() -> Result<()> {
-    let mut cargo = command::cargo("build");
+/// Builds a program that runs in a virtual machine, and the programs that it starts; returns its file.
+fn build_program(program: Program) -> Result<PathBuf> {
+    let mut cargo = match program {
+        Program::Scenarios => {
+            let mut cargo = command::cargo("build");
+            cargo.args(["--package", "withy", "--package", "withy-tests", "--bins"]);
+            cargo
+        }
+        Program::Test(name) => {
+            let mut cargo = command::cargo("test");
+            cargo.args(["--no-run", "--package", "withy", "--test", name]);
+            cargo
+        }
+    };
     cargo
         .args([
             "--quiet",
             "--release",
-            "--package",
-            "withy",
-            "--package",
-            "withy-tests",
-            "--bins",
+            "--message-format=json-render-diagnostics",
         ])
-        .stdin(Stdio::null());
-    let status = cargo.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("`{}` failed ({status})", command::show(&cargo));
-    }
-    Ok(())
+        .stderr(Stdio::inherit());
+    let artifacts = command::output(cargo)?;
+    let wanted = match program {
+        Program::Scenarios => "withy-scenarios",
+        Program::Test(name) => name,
+    };
+    executable(&artifacts, wanted).with_context(|| format!("cargo built no {wanted}"))
+}
+
+/// The file of a program, from what cargo tells of the artifacts that it has built.
+fn executable(artifacts: &str, name: &str) -> Option<PathBuf> {
+    artifacts
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|artifact| artifact["target"]["name"] == name)
+        .find_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
 }
 
 /// Why this process may not make network namespaces, or load eBPF programs and attach them, if it may not.
@@ -179,4 +206,19 @@ fn missing_privilege() -> Result<Option<String>> {
         .into_iter()
         .find(|(bit, _)| effective & (1 << bit) == 0);
     Ok(lacking.map(|(_, name)| format!("needs root: {name} is missing")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_program_is_found_among_the_artifacts() {
+        let artifacts = r#"{"reason":"compiler-artifact","target":{"name":"withy"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"netlink_esp"},"executable":"/t/netlink_esp-1"}
+{"reason":"build-finished","success":true}"#;
+        let file = executable(artifacts, "netlink_esp");
+        assert_eq!(file.as_deref(), Some(Path::new("/t/netlink_esp-1")));
+        assert_eq!(executable(artifacts, "withy"), None);
+    }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Suite {
     Host,
     /// The eBPF programs against tables of packets, on the kernel at hand; takes root
     Bpf,
+    /// Security associations against kernels that have ESP, in virtual machines
+    Kernel,
     /// Whole gateways in the lab, in virtual machines
     Scenarios,
 }
@@ -33,18 +35,28 @@ pub(super) enum Run {
     Cargo(&'static [&'static str]),
     /// By `cargo test` with these arguments, where this process may make networks and load eBPF programs.
     PrivilegedCargo(&'static [&'static str]),
-    /// By the scenario runner in a virtual machine.
-    Scenarios {
+    /// By a program in a virtual machine.
+    Vm {
+        program: Program,
         kernel: Series,
         /// Modules that are loaded before anything else.
         modules: &'static [&'static str],
-        /// Arguments of the runner.
+        /// Arguments of the program.
         arguments: &'static [&'static str],
     },
 }
 
+/// What runs in a virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    /// The scenario runner.
+    Scenarios,
+    /// The controller's integration test of this name.
+    Test(&'static str),
+}
+
 /// Everything there is to run, in order: what is quick to fail comes first.
-pub(super) const ROWS: [Row; 6] = [
+pub(super) const ROWS: [Row; 8] = [
     Row {
         suite: Suite::Host,
         variant: "",
@@ -66,9 +78,30 @@ pub(super) const ROWS: [Row; 6] = [
         run: Run::PrivilegedCargo(&["--package=withy-tests", "--test=bpf"]),
     },
     Row {
+        suite: Suite::Kernel,
+        variant: "6.12",
+        run: Run::Vm {
+            program: Program::Test("netlink_esp"),
+            kernel: Series::V6_12,
+            modules: &[],
+            arguments: &[],
+        },
+    },
+    Row {
+        suite: Suite::Kernel,
+        variant: "6.1",
+        run: Run::Vm {
+            program: Program::Test("netlink_esp"),
+            kernel: Series::V6_1,
+            modules: &[],
+            arguments: &[],
+        },
+    },
+    Row {
         suite: Suite::Scenarios,
         variant: "6.12",
-        run: Run::Scenarios {
+        run: Run::Vm {
+            program: Program::Scenarios,
             kernel: Series::V6_12,
             modules: &[],
             arguments: &[],
@@ -78,7 +111,8 @@ pub(super) const ROWS: [Row; 6] = [
     Row {
         suite: Suite::Scenarios,
         variant: "6.12, esp4_offload",
-        run: Run::Scenarios {
+        run: Run::Vm {
+            program: Program::Scenarios,
             kernel: Series::V6_12,
             modules: &["esp4_offload"],
             arguments: &[],
@@ -87,7 +121,8 @@ pub(super) const ROWS: [Row; 6] = [
     Row {
         suite: Suite::Scenarios,
         variant: "6.1, smoke",
-        run: Run::Scenarios {
+        run: Run::Vm {
+            program: Program::Scenarios,
             kernel: Series::V6_1,
             modules: &[],
             arguments: &["--smoke"],
@@ -98,7 +133,7 @@ pub(super) const ROWS: [Row; 6] = [
 impl Row {
     /// Whether the row starts a virtual machine.
     pub(super) fn takes_vm(&self) -> bool {
-        matches!(self.run, Run::Scenarios { .. })
+        matches!(self.run, Run::Vm { .. })
     }
 }
 
@@ -107,6 +142,7 @@ impl fmt::Display for Row {
         f.write_str(match self.suite {
             Suite::Host => "host",
             Suite::Bpf => "bpf",
+            Suite::Kernel => "kernel",
             Suite::Scenarios => "scenarios",
         })?;
         if !self.variant.is_empty() {

@@ -1,12 +1,14 @@
 //! The security parameters of a tunnel.
 
 use super::field::Field;
-use crate::config::{
-    draft::{SaDraft, SecurityDraft},
-    model::Manual,
-    sink::Sink,
+use crate::{
+    config::{
+        draft::{SaDraft, SecurityDraft},
+        model::Manual,
+        sink::Sink,
+        value::suggest,
+    },
     suite::Suite,
-    value::suggest,
 };
 
 /// The ways in which keys can come about.

@@ -285,8 +285,8 @@ fn read_key(attributes: Attributes) -> SeenKey {
         } => {
             let length = aead.alg_key.len();
             let suite = match (name(&aead.alg_name), length, aead.alg_icv_len) {
-                (AES_GCM, 20, CHECK_VALUE_BITS) => Suite::Aes128Gcm,
-                (AES_GCM, 36, CHECK_VALUE_BITS) => Suite::Aes256Gcm,
+                (AES_GCM, 20, CHECK_VALUE_BITS) => Suite::AesGcm128,
+                (AES_GCM, 36, CHECK_VALUE_BITS) => Suite::AesGcm256,
                 (CHACHA20_POLY1305, 36, CHECK_VALUE_BITS) => Suite::ChaCha20Poly1305,
                 _ => return SeenKey::Unknown,
             };
@@ -300,8 +300,8 @@ fn read_key(attributes: Attributes) -> SeenKey {
         } => {
             let names = (name(&cipher.alg_name), name(&auth.alg_name));
             let suite = match (names, cipher.alg_key.len(), auth.alg_trunc_len) {
-                ((AES_CBC, HMAC_SHA256), 16, CHECK_VALUE_BITS) => Suite::Aes128CbcSha256,
-                ((AES_CBC, HMAC_SHA256), 32, CHECK_VALUE_BITS) => Suite::Aes256CbcSha256,
+                ((AES_CBC, HMAC_SHA256), 16, CHECK_VALUE_BITS) => Suite::AesCbc128HmacSha256,
+                ((AES_CBC, HMAC_SHA256), 32, CHECK_VALUE_BITS) => Suite::AesCbc256HmacSha256,
                 _ => return SeenKey::Unknown,
             };
             let material = [cipher.alg_key.as_slice(), auth.alg_key.as_slice()].concat();

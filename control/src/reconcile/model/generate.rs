@@ -151,7 +151,7 @@ fn association() -> impl Strategy<Value = SecurityAssociation> {
             destination: Ipv4Addr::new(10, 255, 0, last),
             spi: Spi::new(spi).expect("legal"),
             reqid: ReqId(1),
-            key: EspKey::new(suite, vec![fill; suite.key_length()]).expect("the right length"),
+            key: EspKey::new(suite, vec![fill; suite.material_len()]).expect("the right length"),
             direction,
         })
 }

@@ -13,6 +13,7 @@ mod route;
 mod rule;
 mod sysctl;
 
+pub use crate::suite::Suite;
 pub use address::Address;
 pub use association::{
     Direction, IllegalReplayWindow, IllegalSpi, Inbound, Outbound, Position, ReplayWindow, ReqId,
@@ -20,7 +21,7 @@ pub use association::{
 };
 pub use bundle::{BundleDevice, BundleMtu, IllegalBundleMtu};
 pub use interface::{IllegalInterfaceName, InterfaceName};
-pub use key::{EspKey, IllegalKeyLength, Suite};
+pub use key::{EspKey, IllegalKeyLength};
 pub use policy::{Policy, PolicyDirection, Template};
 pub use route::{Gateway, PathMtu, Route, RouteMetrics, RouteTarget, TABLE_MAIN};
 pub use rule::Rule;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
-use super::value::ValueError;
+use crate::config::ValueError;
 
 /// An ESP suite: the cipher, and the integrity check where the cipher has none of its own.
 ///
@@ -75,7 +75,7 @@ impl Suite {
         }
     }
 
-    /// Returns the length of the integrity check's own key: 0 for an AEAD.
+    /// Returns the length of the integrity check's own key: 0 for an AEAD, else that of RFC 4868 section 2.1.1.
     #[must_use]
     pub fn auth_key_len(self) -> usize {
         match self {
