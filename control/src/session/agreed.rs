@@ -118,6 +118,18 @@ impl Keyring {
         self.old.extend(old.map(|old| (old, now + super::OLD_KEYS)));
     }
 
+    /// Takes keys into use that the kernel has from an earlier run.
+    pub(super) fn adopt(inbound: SaKeys, outbound: SaKeys, made: Duration) -> Self {
+        Self {
+            current: Some(Generation {
+                inbound,
+                outbound,
+                made,
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Drops keys that are old enough; returns whether there were any.
     pub(super) fn expire(&mut self, now: Duration) -> bool {
         let before = self.old.len();

@@ -30,6 +30,7 @@ mod auth;
 mod initiator;
 mod keys;
 mod responder;
+mod saved;
 mod sessions;
 #[cfg(test)]
 mod simulation;
@@ -44,6 +45,7 @@ pub use agreed::{Agreed, AgreedIvc, SaKeys};
 pub use initiator::Initiator;
 pub use keys::ConnectionSecret;
 pub use responder::Responder;
+pub use saved::{Saved, SavedIvc};
 pub use sessions::{Role, Sessions};
 pub use terms::{OwnLink, Profile};
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Action, Agreed, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile, Random,
-    Responder,
+    Responder, SaKeys, Saved,
 };
 use crate::{
     config::{LinkName, TunnelName},
@@ -237,6 +237,23 @@ impl Role {
         match self {
             Self::Initiator(initiator) => initiator.profile(),
             Self::Responder(responder) => responder.profile(),
+        }
+    }
+
+    /// Goes on with what an earlier run left, by the keys of both directions that the kernel has, inbound first.
+    pub fn resume(&mut self, saved: &Saved, keys: (SaKeys, SaKeys), now: Duration) {
+        match self {
+            Self::Initiator(initiator) => initiator.resume(saved, keys, now),
+            Self::Responder(responder) => responder.resume(saved, keys, now),
+        }
+    }
+
+    /// What another run needs in order to go on.
+    #[must_use]
+    pub fn save(&self) -> Option<Saved> {
+        match self {
+            Self::Initiator(initiator) => initiator.save(),
+            Self::Responder(responder) => responder.save(),
         }
     }
 

@@ -15,8 +15,8 @@ use self::{
     links::Requests,
 };
 use super::{
-    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, agreed::Keyring,
-    terms::Granted,
+    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SaKeys, Saved,
+    SavedIvc, agreed::Keyring, terms::Granted,
 };
 use crate::{
     config::LinkName,
@@ -271,6 +271,63 @@ impl Initiator {
             ivcs: svc.ivcs.iter().map(Ivc::agreed).collect(),
             outbound: svc.keys.outbound(),
             inbound: svc.keys.inbound(),
+        })
+    }
+
+    /// Goes on with what an earlier run left; new keys are made at once, because only the kernel knows the old ones' secret.
+    pub fn resume(&mut self, saved: &Saved, (inbound, outbound): (SaKeys, SaKeys), now: Duration) {
+        let Ok(suite) = saved.suite.parse() else {
+            return;
+        };
+        let ivc = |ivc: &SavedIvc| Ivc {
+            number: ivc.number,
+            link: ivc.link.clone(),
+            source: ivc.local,
+            remote: SocketAddrV4::new(ivc.remote, ivc.port),
+            facts: ivc.facts.clone(),
+            connection: None,
+            lost: Some(now),
+            impaired: false,
+        };
+        self.svc = Some(Svc {
+            id: saved.svc,
+            endpoints: (saved.local, saved.remote),
+            granted: Granted {
+                suite,
+                local: saved.local_subnets.clone(),
+                remote: saved.remote_subnets.clone(),
+            },
+            secret: zeroize::Zeroizing::default(),
+            keys: Keyring::adopt(inbound, outbound, now),
+            ivcs: saved.ivcs.iter().map(ivc).collect(),
+            renew_at: now,
+            bytes: None,
+        });
+    }
+
+    /// What another run needs in order to go on.
+    #[must_use]
+    pub fn save(&self) -> Option<Saved> {
+        let svc = self.svc.as_ref()?;
+        let keys = svc.keys.current.as_ref()?;
+        let ivc = |ivc: &Ivc| SavedIvc {
+            number: ivc.number,
+            link: ivc.link.clone(),
+            local: ivc.source,
+            remote: *ivc.remote.ip(),
+            port: ivc.remote.port(),
+            facts: ivc.facts.clone(),
+        };
+        Some(Saved {
+            svc: svc.id,
+            local: svc.endpoints.0,
+            remote: svc.endpoints.1,
+            local_subnets: svc.granted.local.clone(),
+            remote_subnets: svc.granted.remote.clone(),
+            suite: svc.granted.suite.to_string(),
+            inbound: keys.inbound.spi,
+            outbound: keys.outbound.spi,
+            ivcs: svc.ivcs.iter().map(ivc).collect(),
         })
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use self::connection::{Connection, Phase};
 use super::{
     Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT,
-    agreed::Keyring, terms::Granted,
+    SaKeys, Saved, SavedIvc, agreed::Keyring, terms::Granted,
 };
 use crate::{
     config::LinkName,
@@ -261,6 +261,63 @@ impl Responder {
                 .collect(),
             outbound: svc.keys.outbound(),
             inbound: svc.keys.inbound(),
+        })
+    }
+
+    /// Goes on with what an earlier run left, until the initiator renews the keys.
+    pub fn resume(&mut self, saved: &Saved, (inbound, outbound): (SaKeys, SaKeys), now: Duration) {
+        let Ok(suite) = saved.suite.parse() else {
+            return;
+        };
+        let ivc = |ivc: &SavedIvc| Ivc {
+            number: ivc.number,
+            link: ivc.link.clone(),
+            local: ivc.local,
+            source: ivc.remote,
+            facts: ivc.facts.clone(),
+            connection: None,
+            lost: Some(now),
+            joined: true,
+            impaired: false,
+        };
+        self.endpoints = (saved.local, saved.remote);
+        self.svc = Some(Svc {
+            id: saved.svc,
+            granted: Granted {
+                suite,
+                local: saved.local_subnets.clone(),
+                remote: saved.remote_subnets.clone(),
+            },
+            secret: Zeroizing::default(),
+            keys: Keyring::adopt(inbound, outbound, now),
+            ivcs: saved.ivcs.iter().map(ivc).collect(),
+            last_ivc: saved.ivcs.iter().map(|ivc| ivc.number).max().unwrap_or(0),
+        });
+    }
+
+    /// What another run needs in order to go on.
+    #[must_use]
+    pub fn save(&self) -> Option<Saved> {
+        let svc = self.svc.as_ref()?;
+        let keys = svc.keys.current.as_ref()?;
+        let ivc = |ivc: &Ivc| SavedIvc {
+            number: ivc.number,
+            link: ivc.link.clone(),
+            local: ivc.local,
+            remote: ivc.source,
+            port: self.port,
+            facts: ivc.facts.clone(),
+        };
+        Some(Saved {
+            svc: svc.id,
+            local: self.endpoints.0,
+            remote: self.endpoints.1,
+            local_subnets: svc.granted.local.clone(),
+            remote_subnets: svc.granted.remote.clone(),
+            suite: svc.granted.suite.to_string(),
+            inbound: keys.inbound.spi,
+            outbound: keys.outbound.spi,
+            ivcs: svc.ivcs.iter().filter(|ivc| ivc.joined).map(ivc).collect(),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::{
     identity::PublicKey,
     session::{
         Action, Agreed, ConnectionId, ConnectionSecret, Initiator, OwnLink, Profile, Random,
-        Responder, Role, Sessions,
+        Responder, Role, SaKeys, Sessions,
     },
     suite::Suite,
     wire::{LinkFacts, Message},
@@ -207,6 +207,38 @@ impl Network {
         }
         self.sites[at].sessions =
             Sessions::new(Box::new(Seeded(fastrand::Rng::with_seed(self.rng.u64(..)))));
+    }
+
+    /// Replaces a site's daemon by one that finds what the last one left.
+    pub(super) fn replace(&mut self, at: usize, peer: usize, initiator: bool) {
+        let tunnel = name(peer);
+        let (_, role) = self.sites[at]
+            .sessions
+            .tunnels()
+            .find(|(name, _)| **name == tunnel)
+            .unwrap();
+        let (saved, kernel) = (role.save().unwrap(), role.agreed().unwrap());
+        self.restart(at);
+        let find = |sas: &[SaKeys], spi| sas.iter().find(|sa| sa.spi == spi).cloned().unwrap();
+        let keys = (
+            find(&kernel.inbound, saved.inbound),
+            find(&kernel.outbound, saved.outbound),
+        );
+        let target = SocketAddrV4::new(self.sites[peer].links[0].address, PORT);
+        let mut role = if initiator {
+            Role::Initiator(Box::new(Initiator::new(self.profile(at, peer), target)))
+        } else {
+            let endpoints = (saved.local, saved.remote);
+            Role::Responder(Box::new(Responder::new(
+                self.profile(at, peer),
+                PORT,
+                endpoints,
+            )))
+        };
+        role.resume(&saved, keys, self.now);
+        self.sites[at].sessions.add(role);
+        let links = self.sites[at].links.clone();
+        self.set_links(at, links);
     }
 
     pub(super) fn run_for(&mut self, time: Duration) {

@@ -213,6 +213,31 @@ fn either_side_may_forget_everything() {
 }
 
 #[test]
+fn a_new_daemon_goes_on_where_the_old_one_was() {
+    for side in [0, 1] {
+        let mut network = pair(12, 3, 2);
+        network
+            .run_until(secs(5), |network| is_complete(network, 3, 2))
+            .unwrap();
+        let before = network.agreed(side, 1 - side).unwrap();
+        network.replace(side, 1 - side, side == 0);
+        let mut always = true;
+        let renewed = network.run_until(secs(30), |network| {
+            let now = network.agreed(side, 1 - side).unwrap();
+            always &= network.packets_pass(0, 1) && now.ivcs.len() == 3;
+            now.outbound.last() != before.outbound.last() && is_complete(network, 3, 2)
+        });
+        println!("side {side}: renewed after {:?}", renewed.unwrap());
+        assert!(always);
+        let after = network.agreed(side, 1 - side).unwrap();
+        assert_eq!(
+            (after.svc, after.local, after.remote),
+            (before.svc, before.local, before.remote)
+        );
+    }
+}
+
+#[test]
 fn the_unknown_and_the_unwelcome_stay_out() {
     let mut network = Network::new(10);
     network.add_site(&addresses(0, 1));
