@@ -1,0 +1,16 @@
+//! The control protocol's messages, as bytes. Nothing here does I/O.
+
+mod codec;
+mod header;
+mod message;
+mod verdict;
+
+pub use codec::{Decoder, Frame, WireError, encode};
+pub use header::{HEADER_LEN, MARK, MAX_LENGTH};
+pub use message::{
+    Echo, Hello, HelloReply, Join, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
+    LinkAuthChallenge, LinkAuthResponse, LinkAuthResult, LinkAvailable, LinkDrop, LinkFacts,
+    LinkState, LinkTarget, Message, NEWEST_VERSION, OLDEST_VERSION, Subnet, SvcCreateReply,
+    SvcCreateRequest, SvcTerms,
+};
+pub use verdict::{Reason, Verdict};
