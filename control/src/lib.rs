@@ -12,5 +12,6 @@ pub mod link;
 pub mod liveness;
 pub mod reconcile;
 pub mod suite;
+pub mod transport;
 pub mod vpn;
 pub mod wire;
