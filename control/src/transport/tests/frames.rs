@@ -121,11 +121,11 @@ async fn garbage_closes_the_connection() {
     let (near, far) = pair().await;
     let remote = near.local;
     let mut far = Running::start(far);
-    let (_reader, mut writer) = near.split();
+    let (reader, mut writer) = near.split();
     writer.send(&wire::encode(1, &ECHO)).await.unwrap();
     writer.send(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(frame(&mut far.events).await.id, 1);
-    drop((_reader, writer));
+    drop((reader, writer));
     let reason = end(&mut far.events).await;
     assert_eq!(
         reason,

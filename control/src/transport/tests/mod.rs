@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::*;
 use crate::identity::{PrivateKey, PublicKey};
 
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 /// The address of the gateway that connects.
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
