@@ -13,5 +13,6 @@ pub mod liveness;
 pub mod reconcile;
 pub mod session;
 pub mod suite;
+pub mod transport;
 pub mod vpn;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 mod check;
 mod exit;
+mod keys;
 mod log;
 mod show;
 
@@ -65,6 +66,14 @@ enum Command {
     },
     /// Remove everything that Withy has set up
     Down,
+    /// Print a new private key
+    ///
+    /// It is this gateway's identity and stays on it: `(umask 077; withy genkey > gateway.key)`.
+    Genkey,
+    /// Print the public key of the private key on standard input
+    ///
+    /// It is what the other gateways know this one by: `withy pubkey < gateway.key`.
+    Pubkey,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +114,8 @@ impl Cli {
                 what: Show::Config { config },
             }) => show_config(&config),
             Some(Command::Down) => down(&directories),
+            Some(Command::Genkey) => keys::genkey(),
+            Some(Command::Pubkey) => keys::pubkey(),
         }
     }
 }
