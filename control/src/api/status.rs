@@ -78,13 +78,13 @@ pub struct TunnelStatus {
     pub state: TunnelState,
     /// The split policy.
     pub split: String,
-    /// The ESP suite.
-    pub suite: String,
+    /// The ESP suite; none until it is negotiated, as for the endpoints.
+    pub suite: Option<String>,
     /// The local endpoint.
-    pub local: Ipv4Addr,
+    pub local: Option<Ipv4Addr>,
     /// The remote endpoint.
-    pub remote: Ipv4Addr,
-    /// The longest packet in bytes that hosts may send through it.
+    pub remote: Option<Ipv4Addr>,
+    /// The longest packet in bytes that hosts may send through it; 0 until it is negotiated.
     pub mtu: u32,
     /// What TCP's MSS is clamped to, in bytes.
     pub mss: Option<u16>,
@@ -102,7 +102,7 @@ pub enum TunnelState {
     Up,
     /// Some IVCs are not usable.
     Degraded,
-    /// No IVC is usable.
+    /// No IVC is usable, or none is negotiated yet.
     Down,
 }
 

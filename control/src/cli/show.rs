@@ -55,13 +55,23 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
         TunnelState::Degraded => "degraded",
         TunnelState::Down => "down",
     };
+    let (Some(local), Some(remote), Some(suite)) = (tunnel.local, tunnel.remote, &tunnel.suite)
+    else {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "tunnel {} is {state}: not negotiated yet",
+            tunnel.name
+        );
+        return;
+    };
     let mss = tunnel
         .mss
         .map_or_else(|| "off".to_owned(), |mss| mss.to_string());
     let _ = writeln!(
         text,
-        "tunnel {} is {state}: {} to {}, {}, split {}, packets to {} bytes, MSS {mss}",
-        tunnel.name, tunnel.local, tunnel.remote, tunnel.suite, tunnel.split, tunnel.mtu
+        "tunnel {} is {state}: {local} to {remote}, {suite}, split {}, packets to {} bytes, MSS {mss}",
+        tunnel.name, tunnel.split, tunnel.mtu
     );
     let sent: u64 = tunnel.ivcs.iter().map(|ivc| ivc.tx.bytes).sum();
     let mut table = table(

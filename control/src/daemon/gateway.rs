@@ -19,7 +19,7 @@ use crate::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
     },
-    vpn,
+    vpn::{self, RunningTunnels},
 };
 
 type Facts = BTreeMap<InterfaceName, LinkFacts>;
@@ -27,6 +27,10 @@ type Facts = BTreeMap<InterfaceName, LinkFacts>;
 /// A running gateway.
 pub(super) struct Gateway {
     config: Config,
+    /// The tunnels that run by the configuration alone.
+    manual: RunningTunnels,
+    /// All tunnels that run.
+    running: RunningTunnels,
     directories: Directories,
     reconciler: Reconciler,
     dataplane: Dataplane,
@@ -54,8 +58,10 @@ impl Gateway {
         let mut dataplane = Dataplane::load(&directories.bpffs, limits)?;
         let tables = dataplane.tables()?;
         let slots = Slots::adopt(&tables.svcs()?, &tables.ivcs()?);
-        Ok(Self {
-            pulse: Pulse::new(&config),
+        let mut gateway = Self {
+            manual: vpn::manual(&config)?,
+            running: RunningTunnels::new(),
+            pulse: Pulse::new(),
             attached: Vec::new(),
             settings: Vec::new(),
             config,
@@ -69,7 +75,17 @@ impl Gateway {
             started: now(),
             since: BTreeMap::new(),
             receive: BTreeMap::new(),
-        })
+        };
+        gateway.set_running(RunningTunnels::new());
+        Ok(gateway)
+    }
+
+    /// Takes the negotiated tunnels as they run now, beside the manual ones. Maps and kernel follow when
+    /// it converges.
+    pub(super) fn set_running(&mut self, negotiated: RunningTunnels) {
+        self.running = negotiated;
+        self.running.extend(self.manual.clone());
+        self.pulse.set(&self.running);
     }
 
     /// Brings everything to the stated condition as far as possible; returns how long it took.
@@ -102,7 +118,7 @@ impl Gateway {
         let came = self.tables.keepalives();
         if !self
             .pulse
-            .beat(&self.config, &self.links, &self.slots, came)
+            .beat(&self.running, &self.links, &self.slots, came)
         {
             return;
         }
@@ -118,7 +134,14 @@ impl Gateway {
         self.fill_tables(problems)?;
         let facts = self.ensure_bundle(facts, problems).await?;
         self.attach(&facts, problems);
-        match vpn::desired(&self.config, &self.links, &self.slots, facts.values()) {
+        let desired = vpn::desired(
+            &self.config,
+            &self.running,
+            &self.links,
+            &self.slots,
+            facts.values(),
+        );
+        match desired {
             Ok(desired) => {
                 let outcome = self.reconciler.reconcile(&desired).await?;
                 self.settings = settings(&desired);
@@ -154,6 +177,7 @@ impl Gateway {
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
         let contents = bundle::contents(
             &self.config,
+            &self.running,
             &self.links,
             self.pulse.silent(),
             &mut self.slots,
@@ -218,6 +242,7 @@ impl Gateway {
     pub(super) fn status(&self) -> Response {
         let view = report::View {
             config: &self.config,
+            running: &self.running,
             links: &self.links,
             since: &self.since,
             receive: &self.receive,
