@@ -8,7 +8,7 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, IvcStatus, LinkState, LinkStatus, SCHEMA, Status, TrafficStatus, TunnelState,
+    DropStatus, RefusalStatus, IvcStatus, LinkState, LinkStatus, SCHEMA, Status, TrafficStatus, TunnelState,
     TunnelStatus,
 };
 use crate::{
@@ -31,6 +31,7 @@ pub(crate) struct View<'a> {
     pub(crate) rejected: u64,
     pub(crate) started: u64,
     pub(crate) problems: Vec<String>,
+    pub(crate) refused: Vec<(&'static str, u64)>,
 }
 
 /// Writes the status.
@@ -65,6 +66,7 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
                 packets,
             })
             .collect(),
+        refusals: view.refused.iter().map(|(reason, connections)| RefusalStatus { reason: (*reason).to_owned(), connections: *connections }).collect(),
         problems: view.problems.clone(),
     })
 }

@@ -30,6 +30,9 @@ pub struct Status {
     /// Packets dropped since the maps were made (keepalives that were not believed: since the daemon
     /// started), by reason.
     pub drops: Vec<DropStatus>,
+    /// Connections of other gateways that were refused since the daemon started, by reason.
+    #[serde(default)]
+    pub refusals: Vec<RefusalStatus>,
     /// What cannot be brought to the stated condition at present; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -147,6 +150,15 @@ pub struct DropStatus {
     pub reason: String,
     /// How many packets.
     pub packets: u64,
+}
+
+/// Refused connections for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// The reason, such as `unknown_key`.
+    pub reason: String,
+    /// How many connections.
+    pub connections: u64,
 }
 
 impl Status {

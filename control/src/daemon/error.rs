@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     dataplane::DataplaneError, kernel::netlink::NetlinkError, reconcile::ReconcileError,
-    vpn::IllegalSa,
+    transport::TransportError, vpn::IllegalSa,
 };
 
 /// An error that ends the daemon, or keeps it from starting.
@@ -49,6 +49,9 @@ pub enum DaemonError {
     /// The kernel's events cannot be heard.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// Gateways cannot be reached, or cannot reach this one.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// A daemon that was asked to end does not.
     #[error("the running withy does not end: stop it, then try again")]
     StillRunning,

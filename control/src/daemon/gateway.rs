@@ -10,10 +10,10 @@ use tracing::info;
 use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pulse};
 use crate::{
     api::{protocol::Response, report},
-    bundle::{self, Slots},
+    bundle::{self, IvcId, Slots},
     config::{Config, LinkName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
-    kernel::{facts::LinkFacts, netlink::NetlinkError},
+    kernel::{facts::LinkFacts, netlink::{Netlink, NetlinkError}},
     link::{self, Links},
     reconcile::{
         Desired, ReconcileError, Reconciler,
@@ -39,6 +39,8 @@ pub(super) struct Gateway {
     links: Links,
     problems: Problems,
     pulse: Pulse,
+    /// IVCs whose other end does not work, as the other side says.
+    impaired: BTreeSet<IvcId>,
     /// What the last round attached and set.
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
@@ -62,6 +64,7 @@ impl Gateway {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
             pulse: Pulse::new(),
+            impaired: BTreeSet::new(),
             attached: Vec::new(),
             settings: Vec::new(),
             config,
@@ -76,13 +79,29 @@ impl Gateway {
             since: BTreeMap::new(),
             receive: BTreeMap::new(),
         };
-        gateway.set_running(RunningTunnels::new());
+        gateway.set_running(RunningTunnels::new(), BTreeSet::new());
         Ok(gateway)
+    }
+
+    /// The configuration.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The links as they are.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The connection to the kernel.
+    pub(super) fn netlink(&self) -> &Netlink {
+        self.reconciler.netlink()
     }
 
     /// Takes the negotiated tunnels as they run now, beside the manual ones. Maps and kernel follow when
     /// it converges.
-    pub(super) fn set_running(&mut self, negotiated: RunningTunnels) {
+    pub(super) fn set_running(&mut self, negotiated: RunningTunnels, impaired: BTreeSet<IvcId>) {
+        self.impaired = impaired;
         self.running = negotiated;
         self.running.extend(self.manual.clone());
         self.pulse.set(&self.running);
@@ -179,7 +198,7 @@ impl Gateway {
             &self.config,
             &self.running,
             &self.links,
-            self.pulse.silent(),
+            &self.mute(),
             &mut self.slots,
         );
         self.slots.forget_found();
@@ -191,6 +210,20 @@ impl Gateway {
         self.tables.set_subnets(&contents.subnets)?;
         problems.extend(contents.refused);
         Ok(())
+    }
+
+    /// The IVCs that carry no data: over which nothing comes, or whose other end does not work. Where those would be all
+    /// of a tunnel's, what the other side says does not count.
+    fn mute(&self) -> BTreeSet<IvcId> {
+        let silent = self.pulse.silent();
+        let mut mute = silent.clone();
+        for tunnel in self.running.values() {
+            let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
+            if ids().any(|id| !silent.contains(&id) && !self.impaired.contains(&id)) {
+                mute.extend(ids().filter(|id| self.impaired.contains(id)));
+            }
+        }
+        mute
     }
 
     /// Makes the bundle device, and looks again if that changed anything.
@@ -239,7 +272,7 @@ impl Gateway {
     }
 
     /// Tells how everything is.
-    pub(super) fn status(&self) -> Response {
+    pub(super) fn status(&self, refused: Vec<(&'static str, u64)>) -> Response {
         let view = report::View {
             config: &self.config,
             running: &self.running,
@@ -247,10 +280,11 @@ impl Gateway {
             since: &self.since,
             receive: &self.receive,
             tables: &self.tables,
-            silent: self.pulse.silent(),
+            silent: &self.mute(),
             rejected: self.pulse.rejected,
             started: self.started,
             problems: self.problems.list(),
+            refused,
         };
         match report::status(&view, &self.slots) {
             Ok(status) => Response::Status(Box::new(status)),

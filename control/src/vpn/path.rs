@@ -12,7 +12,7 @@ use crate::{
 /// private network.
 pub(super) const BUNDLE_MTU: u32 = 9216;
 /// The MTU in bytes of a link whose interface is missing, until it is back.
-const ASSUMED_MTU: u32 = 1500;
+pub(crate) const ASSUMED_MTU: u32 = 1500;
 /// What the outbound SA's UDP header adds, in bytes, before `bundle_tx` takes it out again.
 pub(super) const SHIM: u32 = header::UDP_LEN as u32;
 

@@ -9,7 +9,8 @@ use crate::{
     gateway::Gateway,
     lab::{Lab, LabBuilder, LinkSpec, Site},
     shape::Shape,
-    site_config::TunnelSpec,
+    negotiated_config,
+    site_config::{Keying, TunnelSpec},
     traffic::{
         icmp::{Ping, ping},
         tcp::{Transfer, Volume},
@@ -102,9 +103,14 @@ fn program() -> Result<PathBuf> {
 impl<'lab> Stage<'lab> {
     /// Writes the configurations as the lab is now.
     pub(super) fn configure(&self) -> Result<()> {
-        self.spec.write(self.lab, "a", "b")?;
-        self.spec.write(self.lab, "b", "a")?;
-        Ok(())
+        match self.spec.keying {
+            Keying::Manual => {
+                self.spec.write(self.lab, "a", "b")?;
+                self.spec.write(self.lab, "b", "a")?;
+                Ok(())
+            }
+            Keying::Negotiated => negotiated_config::write(&self.spec, self.lab, "a", "b"),
+        }
     }
 
     /// Writes the configurations, starts both daemons and waits for the tunnel.
