@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{
-        Config, Delay, Endpoints, Ivc, Mss, Sa, Security, SplitPolicy, Subnets, Suite, Tunnel,
+        Config, Delay, Endpoints, Ivc, Manual, Mss, Sa, SplitPolicy, Subnets, Suite, Tunnel,
         TunnelName,
     },
     reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
@@ -66,24 +66,24 @@ pub enum IllegalSa {
 pub fn manual(config: &Config) -> Result<RunningTunnels, IllegalSa> {
     let tunnels = config.tunnels.iter();
     tunnels
-        .map(|(name, tunnel)| Ok((name.clone(), Running::manual(tunnel)?)))
+        .filter_map(|(name, tunnel)| Some((name, tunnel, tunnel.manual()?)))
+        .map(|(name, tunnel, manual)| Ok((name.clone(), Running::manual(tunnel, manual)?)))
         .collect()
 }
 
 impl Running {
-    fn manual(tunnel: &Tunnel) -> Result<Self, IllegalSa> {
-        let Security::Manual(security) = &tunnel.security;
+    fn manual(tunnel: &Tunnel, manual: &Manual) -> Result<Self, IllegalSa> {
         Ok(Self {
-            endpoints: tunnel.endpoints,
+            endpoints: manual.endpoints,
             subnets: tunnel.subnets.clone(),
-            ivcs: tunnel.ivcs.clone(),
+            ivcs: manual.ivcs.clone(),
             split: tunnel.split,
             mss: tunnel.mss,
             queue: tunnel.queue,
-            suite: security.suite,
-            outbound: vec![RunningSa::manual(&security.outbound)?],
-            inbound: vec![RunningSa::manual(&security.inbound)?],
-            replay_window: security.replay_window,
+            suite: manual.suite,
+            outbound: vec![RunningSa::manual(&manual.outbound)?],
+            inbound: vec![RunningSa::manual(&manual.inbound)?],
+            replay_window: manual.replay_window,
         })
     }
 }
