@@ -16,8 +16,15 @@ const POOL: &str = "10.255.0.0/24";
 /// Writes the configurations of two gateways of which the first opens the tunnel.
 pub fn write(spec: &TunnelSpec, lab: &Lab, initiator: &str, responder: &str) -> Result<()> {
     let (initiator, responder) = (lab.site(initiator)?, lab.site(responder)?);
-    let address = responder.links().first().context("a site without links")?.address();
-    let opens = format!("{{key: \"{}\", address: {address}}}", public_key(responder)?);
+    let address = responder
+        .links()
+        .first()
+        .context("a site without links")?
+        .address();
+    let opens = format!(
+        "{{key: \"{}\", address: {address}}}",
+        public_key(responder)?
+    );
     let waits = format!("{{key: \"{}\"}}", public_key(initiator)?);
     for (here, there, peer) in [(initiator, responder, opens), (responder, initiator, waits)] {
         let text = head(spec, here)? + &tunnel(spec, TUNNEL, here, there, &peer);
@@ -38,7 +45,11 @@ fn head(spec: &TunnelSpec, here: &Site) -> Result<String> {
     for link in here.links() {
         text.push_str(&spec.link(link));
     }
-    writeln!(text, "bundles:\n  all: {{links: [{}]}}\ntunnels:", names.join(", "))?;
+    writeln!(
+        text,
+        "bundles:\n  all: {{links: [{}]}}\ntunnels:",
+        names.join(", ")
+    )?;
     Ok(text)
 }
 

@@ -8,8 +8,8 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, RefusalStatus, IvcStatus, LinkState, LinkStatus, SCHEMA, Status, TrafficStatus, TunnelState,
-    TunnelStatus,
+    DropStatus, IvcStatus, LinkState, LinkStatus, RefusalStatus, SCHEMA, Status, TrafficStatus,
+    TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
@@ -66,7 +66,14 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
                 packets,
             })
             .collect(),
-        refusals: view.refused.iter().map(|(reason, connections)| RefusalStatus { reason: (*reason).to_owned(), connections: *connections }).collect(),
+        refusals: view
+            .refused
+            .iter()
+            .map(|(reason, connections)| RefusalStatus {
+                reason: (*reason).to_owned(),
+                connections: *connections,
+            })
+            .collect(),
         problems: view.problems.clone(),
     })
 }

@@ -11,15 +11,18 @@ use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pu
 use crate::{
     api::{protocol::Response, report},
     bundle::{self, IvcId, Slots},
-    config::{Config, LinkName},
+    config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
-    kernel::{facts::LinkFacts, netlink::{Netlink, NetlinkError}},
+    kernel::{
+        facts::LinkFacts,
+        netlink::{Netlink, NetlinkError},
+    },
     link::{self, Links},
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
     },
-    vpn::{self, RunningTunnels},
+    vpn::{self, Running, RunningTunnels},
 };
 
 type Facts = BTreeMap<InterfaceName, LinkFacts>;
@@ -269,6 +272,25 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// The bytes that each tunnel has carried in the direction that has more.
+    pub(super) fn traffic(&self) -> Vec<(TunnelName, u64)> {
+        let bytes = |tunnel: &Running| {
+            let slots = tunnel
+                .ivcs
+                .iter()
+                .filter_map(|ivc| self.slots.ivc_of(&bundle::ident(tunnel, ivc)));
+            let counters = slots.filter_map(|slot| self.tables.counters(slot).ok());
+            let (tx, rx) = counters.fold((0, 0), |(tx, rx), ivc| {
+                (tx + ivc.tx.bytes, rx + ivc.rx.bytes)
+            });
+            tx.max(rx)
+        };
+        self.running
+            .iter()
+            .map(|(name, tunnel)| (name.clone(), bytes(tunnel)))
+            .collect()
     }
 
     /// Tells how everything is.

@@ -22,8 +22,8 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::{gateway::Gateway, negotiation::Negotiation};
 pub use self::{directories::Directories, error::DaemonError, take_down::take_down};
+use self::{gateway::Gateway, negotiation::Negotiation};
 use crate::{
     api::{
         protocol::{Request, Response},
@@ -101,6 +101,7 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
             _ = round.tick() => {
                 let took = gateway.converge().await;
                 round.reset_after(ROUND.max(took * ROUND_SHARE));
+                negotiation.count(gateway.traffic());
                 settle(&mut gateway, &mut negotiation).await;
             }
             Some(call) = called.recv() => {

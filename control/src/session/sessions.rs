@@ -164,7 +164,7 @@ impl Sessions {
         asked
     }
 
-    /// Learns how many bytes a tunnel has sent and received by now.
+    /// Learns how many bytes a tunnel has carried by now in the direction that has more.
     pub fn traffic(&mut self, tunnel: &TunnelName, bytes: u64) {
         if let Some(Role::Initiator(initiator)) = self.tunnels.get_mut(tunnel) {
             initiator.traffic(bytes);

@@ -30,7 +30,7 @@ pub struct Profile {
     pub split: SplitPolicy,
     /// The longest time for which keys are used.
     pub rekey_after: Duration,
-    /// The most bytes, sent and received together, for which keys are used.
+    /// The most bytes in one direction for which keys are used.
     pub rekey_bytes: u64,
 }
 

@@ -15,6 +15,7 @@ use crate::{
     lab::{Lab, LabBuilder, SiteSpec},
     negotiated_config,
     site_config::{Keying, TunnelSpec},
+    snapshot::{Scope, Snapshot},
     traffic::{
         icmp::{Ping, ping},
         stream::{Stream, StreamPlan},
@@ -25,7 +26,10 @@ use crate::{
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("negotiated_links_come_up_in_any_number", numbers).smoke(),
-    Scenario::new("negotiated_tunnels_survive_failures_under_traffic", failures),
+    Scenario::new(
+        "negotiated_tunnels_survive_failures_under_traffic",
+        failures,
+    ),
     Scenario::new("fifty_renewals_of_keys_lose_nothing", renewals),
     Scenario::new("a_wrong_key_is_refused_and_counted", wrong_key),
     Scenario::new("negotiated_tunnels_outlive_their_daemons", restarts),
@@ -46,20 +50,26 @@ fn spec() -> TunnelSpec {
 /// Two sites with so many links of 10 ms each, so that there are 20 between them.
 fn sites(here: usize, there: usize) -> LabBuilder {
     let links = |count| links(&vec![(4000, 10); count]);
-    Lab::routed(&[SiteSpec::new("a", &links(here)), SiteSpec::new("b", &links(there))])
+    Lab::routed(&[
+        SiteSpec::new("a", &links(here)),
+        SiteSpec::new("b", &links(there)),
+    ])
 }
 
 /// Whether every IVC that there should be is up at both ends.
 fn is_complete(status: &Status, ivcs: usize) -> bool {
     status.problems.is_empty()
-        && status.tunnels.iter().all(|tunnel| {
-            tunnel.state == TunnelState::Up && tunnel.ivcs.len() == ivcs
-        })
+        && status
+            .tunnels
+            .iter()
+            .all(|tunnel| tunnel.state == TunnelState::Up && tunnel.ivcs.len() == ivcs)
 }
 
 fn wait_complete(stage: &Stage<'_>, ivcs: usize) -> Result<()> {
     for gateway in [&stage.a, &stage.b] {
-        wait_status(gateway, PATIENCE, "all IVCs", |status| is_complete(status, ivcs))?;
+        wait_status(gateway, PATIENCE, "all IVCs", |status| {
+            is_complete(status, ivcs)
+        })?;
     }
     Ok(())
 }
@@ -88,7 +98,9 @@ fn numbers() -> Result<()> {
 
 /// Fails unless every IVC has carried data.
 fn everyone_carries(stage: &Stage<'_>, ivcs: usize) -> Result<()> {
-    let running = stage.transfer("a", Volume::Time(Duration::from_mins(1)))?.start()?;
+    let running = stage
+        .transfer("a", Volume::Time(Duration::from_mins(1)))?
+        .start()?;
     let all = wait_until(PATIENCE, "data on every IVC", || {
         let status = status(&stage.a)?;
         let carrying = status.tunnels.iter().flat_map(|tunnel| &tunnel.ivcs);
@@ -108,8 +120,12 @@ fn after_ready(log: &str, text: &str) -> Result<f64> {
         Some(parts.next()?.ok()? * 3600.0 + parts.next()?.ok()? * 60.0 + parts.next()?.ok()?)
     };
     let at = |text: &str| log.lines().rfind(|line| line.contains(text)).and_then(time);
-    let ready = log.lines().find(|line| line.contains("ready")).and_then(time);
-    Ok(at(text).with_context(|| format!("no line with {text}"))? - ready.context("no line with ready")?)
+    let ready = log
+        .lines()
+        .find(|line| line.contains("ready"))
+        .and_then(time);
+    Ok(at(text).with_context(|| format!("no line with {text}"))?
+        - ready.context("no line with ready")?)
 }
 
 /// Datagrams both ways and a stream.
@@ -125,8 +141,12 @@ impl Load {
             per_second: 100,
             duration: Duration::from_mins(5),
         };
-        let datagrams = ["a", "b"].into_iter().map(|from| Ok((from, stage.probe(from)?.stream(plan)?)));
-        let stream = stage.transfer("a", Volume::Time(plan.duration))?.pace(1_000_000);
+        let datagrams = ["a", "b"]
+            .into_iter()
+            .map(|from| Ok((from, stage.probe(from)?.stream(plan)?)));
+        let stream = stage
+            .transfer("a", Volume::Time(plan.duration))?
+            .pace(1_000_000);
         Ok(Self {
             datagrams: datagrams.collect::<Result<_>>()?,
             stream: stream.start()?,
@@ -136,7 +156,9 @@ impl Load {
     /// Ends the load; returns the longest gap and how many datagrams were lost.
     fn finish(self, what: &str) -> Result<(Duration, u64)> {
         self.stream.stop();
-        self.datagrams.iter().for_each(|(_, datagrams)| datagrams.stop());
+        self.datagrams
+            .iter()
+            .for_each(|(_, datagrams)| datagrams.stop());
         let (mut gap, mut lost) = (Duration::ZERO, 0);
         for (from, datagrams) in self.datagrams {
             let report = datagrams.finish()?;
@@ -149,7 +171,10 @@ impl Load {
             gap = gap.max(report.longest_gap);
             lost += report.lost();
         }
-        ensure!(self.stream.finish()?.contents_equal(), "{what}: the contents differ");
+        ensure!(
+            self.stream.finish()?.contents_equal(),
+            "{what}: the contents differ"
+        );
         Ok((gap, lost))
     }
 }
@@ -198,7 +223,11 @@ fn failures() -> Result<()> {
                 worst.push(format!("{what}: {gap:?}"));
             }
         }
-        ensure!(worst.is_empty(), "the datagrams stopped for too long: {}", worst.join(", "));
+        ensure!(
+            worst.is_empty(),
+            "the datagrams stopped for too long: {}",
+            worst.join(", ")
+        );
         Ok(())
     })
 }
@@ -213,8 +242,8 @@ fn renewals() -> Result<()> {
         ensure!(lost == 0, "{lost} datagrams were lost");
         for gateway in [&stage.a, &stage.b] {
             wait_until(PATIENCE, "the old SAs to go", || {
-                let states = gateway.site().gateway().ip("xfrm state")?;
-                Ok(states.matches("proto esp").count() == 2)
+                let states = Snapshot::of_gateway(gateway.site(), Scope::Namespace)?;
+                Ok(states.counts().get("XFRM state") == Some(&2))
             })?;
         }
         Ok(())
@@ -241,12 +270,27 @@ fn wrong_key() -> Result<()> {
         stage.configure()?;
         launch(&mut stage.a)?;
         wait_status(&stage.b, PATIENCE, "a refusal", |status| {
-            status.refusals.iter().any(|refusal| refusal.reason == "unknown_key" && refusal.connections > 0)
+            status
+                .refusals
+                .iter()
+                .any(|refusal| refusal.reason == "unknown_key" && refusal.connections > 0)
         })?;
         let tunnels = status(&stage.b)?.tunnels;
-        ensure!(tunnels.iter().all(|tunnel| tunnel.ivcs.is_empty()), "{tunnels:?}");
-        let answer = ping(stage.lab.site("a")?.host(), stage.lab.site("b")?.lan().host, 56, true, PING_LIMIT)?;
-        ensure!(!matches!(answer, Ping::Reply { .. }), "a stranger gets through");
+        ensure!(
+            tunnels.iter().all(|tunnel| tunnel.ivcs.is_empty()),
+            "{tunnels:?}"
+        );
+        let answer = ping(
+            stage.lab.site("a")?.host(),
+            stage.lab.site("b")?.lan().host,
+            56,
+            true,
+            PING_LIMIT,
+        )?;
+        ensure!(
+            !matches!(answer, Ping::Reply { .. }),
+            "a stranger gets through"
+        );
         Ok(())
     })
 }
@@ -266,7 +310,9 @@ fn restarts() -> Result<()> {
 fn restart_both(stage: &mut Stage<'_>) -> Result<()> {
     for gateway in [&mut stage.a, &mut stage.b] {
         kill_and_launch(gateway)?;
-        wait_status(gateway, PATIENCE, "its return", |status| is_complete(status, 2))?;
+        wait_status(gateway, PATIENCE, "its return", |status| {
+            is_complete(status, 2)
+        })?;
     }
     wait_complete(stage, 2)?;
     // The initiator takes new keys whenever either daemon is another.

@@ -8,8 +8,8 @@ use withy::api::status::{Status, TunnelStatus};
 use crate::{
     gateway::Gateway,
     lab::{Lab, LabBuilder, LinkSpec, Site},
-    shape::Shape,
     negotiated_config,
+    shape::Shape,
     site_config::{Keying, TunnelSpec},
     traffic::{
         icmp::{Ping, ping},

@@ -23,8 +23,13 @@ use crate::{
     config::{Config, LinkName, TunnelName},
     kernel::netlink::Netlink,
     link::Links,
-    session::{Action, ConnectionId, ConnectionSecret, OwnLink, Random, SETUP_LIMIT, Saved, Sessions},
-    transport::{Connection, Connector, Event, Handle, Identity, KnownKeys, Limits, Listener, Refusals, TransportError},
+    session::{
+        Action, ConnectionId, ConnectionSecret, OwnLink, Random, SETUP_LIMIT, Saved, Sessions,
+    },
+    transport::{
+        Connection, Connector, Event, Handle, Identity, KnownKeys, Limits, Listener, Refusals,
+        TransportError,
+    },
     vpn::RunningTunnels,
 };
 
@@ -84,7 +89,11 @@ impl Random for SystemRandom {
 
 impl Negotiation {
     /// Sets up the machines of all negotiated tunnels, and goes on with those that run.
-    pub(super) async fn start(config: &Config, state_dir: &std::path::Path, netlink: &Netlink) -> Result<Self, DaemonError> {
+    pub(super) async fn start(
+        config: &Config,
+        state_dir: &std::path::Path,
+        netlink: &Netlink,
+    ) -> Result<Self, DaemonError> {
         let mut negotiation = Self {
             sessions: Sessions::new(Box::new(SystemRandom)),
             begun: Instant::now(),
@@ -123,7 +132,12 @@ impl Negotiation {
         Ok(negotiation)
     }
 
-    fn listen(&mut self, port: u16, identity: &Identity, known: BTreeSet<crate::identity::PublicKey>) -> Result<(), DaemonError> {
+    fn listen(
+        &mut self,
+        port: u16,
+        identity: &Identity,
+        known: BTreeSet<crate::identity::PublicKey>,
+    ) -> Result<(), DaemonError> {
         let listener = Listener::bind(port, identity, KnownKeys::new(known), Limits::default())?;
         self.refusals = Some(listener.refusals());
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -178,19 +192,30 @@ impl Negotiation {
                 self.handles.remove(&id);
                 self.sessions.closed(id, &reason, now);
             }
-            Occurrence::Attempted(Attempted(Attempt { id, result: Ok(connection) })) => {
+            Occurrence::Attempted(Attempted(Attempt {
+                id,
+                result: Ok(connection),
+            })) => {
                 let secret = ConnectionSecret::new(connection.secret.clone());
-                self.handles.insert(id, connection.spawn(id, self.events.0.clone()));
+                self.handles
+                    .insert(id, connection.spawn(id, self.events.0.clone()));
                 self.sessions.opened(id, secret, now);
             }
-            Occurrence::Attempted(Attempted(Attempt { id, result: Err(error) })) => {
+            Occurrence::Attempted(Attempted(Attempt {
+                id,
+                result: Err(error),
+            })) => {
                 self.sessions.closed(id, &error.to_string(), now);
             }
             Occurrence::Accepted(connection) => {
                 let secret = ConnectionSecret::new(connection.secret.clone());
                 let (local, remote) = (connection.local, connection.remote);
-                if let Some(id) = self.sessions.accepted(connection.peer, local, remote, secret, now) {
-                    self.handles.insert(id, connection.spawn(id, self.events.0.clone()));
+                if let Some(id) =
+                    self.sessions
+                        .accepted(connection.peer, local, remote, secret, now)
+                {
+                    self.handles
+                        .insert(id, connection.spawn(id, self.events.0.clone()));
                 }
             }
         }
@@ -207,16 +232,33 @@ impl Negotiation {
     fn act(&mut self) {
         while let Some(action) = self.sessions.poll() {
             match action {
-                Action::Connect { connection, local, remote, expect, .. } => {
-                    let Some(connector) = self.connector.clone() else { continue };
+                Action::Connect {
+                    connection,
+                    local,
+                    remote,
+                    expect,
+                    ..
+                } => {
+                    let Some(connector) = self.connector.clone() else {
+                        continue;
+                    };
                     let attempts = self.attempts.0.clone();
                     tokio::spawn(async move {
                         let result = connector.connect(local, remote, expect, SETUP_LIMIT).await;
                         // Without a receiver the daemon has ended.
-                        let _ = attempts.send(Attempt { id: connection, result }).await;
+                        let _ = attempts
+                            .send(Attempt {
+                                id: connection,
+                                result,
+                            })
+                            .await;
                     });
                 }
-                Action::Send { connection, id, message } => {
+                Action::Send {
+                    connection,
+                    id,
+                    message,
+                } => {
                     if let Some(handle) = self.handles.get(&connection) {
                         handle.send(id, &message);
                     }
@@ -234,9 +276,15 @@ impl Negotiation {
     /// Tells the machines which links work now.
     pub(super) fn set_links(&mut self, config: &Config, links: &Links) {
         let now = self.now();
-        let names: Vec<_> = self.sessions.tunnels().map(|(name, _)| name.clone()).collect();
+        let names: Vec<_> = self
+            .sessions
+            .tunnels()
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names {
-            let Some(tunnel) = config.tunnels.get(&name) else { continue };
+            let Some(tunnel) = config.tunnels.get(&name) else {
+                continue;
+            };
             let own = own::links(config, tunnel, links);
             if self.links.get(&name) == Some(&own) {
                 continue;
@@ -252,8 +300,12 @@ impl Negotiation {
 
     /// The IVCs whose link stops or begins to work.
     fn turns(&self, tunnel: &TunnelName, links: &[OwnLink]) -> Vec<(LinkName, Ipv4Addr, bool)> {
-        let before = self.links.get(tunnel).map_or(&[] as &[OwnLink], Vec::as_slice);
-        let works = |links: &[OwnLink], name: &LinkName| links.iter().any(|link| link.name == *name);
+        let before = self
+            .links
+            .get(tunnel)
+            .map_or(&[] as &[OwnLink], Vec::as_slice);
+        let works =
+            |links: &[OwnLink], name: &LinkName| links.iter().any(|link| link.name == *name);
         let agreed = self
             .sessions
             .tunnels()
@@ -279,11 +331,15 @@ impl Negotiation {
         self.sessions.installed(revision, now);
         self.act();
         let all = self.sessions.tunnels();
-        let saved = all.filter_map(|(name, role)| Some((name.clone(), role.save()?))).collect();
+        let saved = all
+            .filter_map(|(name, role)| Some((name.clone(), role.save()?)))
+            .collect();
         if saved != self.saved {
             match state::store(&self.file, &saved) {
                 Ok(()) => self.saved = saved,
-                Err(error) => warn!(file = %self.file.display(), "cannot note the tunnels down: {error}"),
+                Err(error) => {
+                    warn!(file = %self.file.display(), "cannot note the tunnels down: {error}")
+                }
             }
         }
     }
@@ -302,13 +358,23 @@ impl Negotiation {
 
     /// The IVCs whose other end does not work, as the other side says.
     pub(super) fn impaired(&self) -> BTreeSet<IvcId> {
-        let agreed = self.sessions.tunnels().filter_map(|(_, role)| role.agreed());
+        let agreed = self
+            .sessions
+            .tunnels()
+            .filter_map(|(_, role)| role.agreed());
         agreed
             .flat_map(|agreed| {
                 let ivcs = agreed.ivcs.into_iter().filter(|ivc| ivc.impaired);
                 ivcs.map(move |ivc| (agreed.remote, ivc.link, ivc.remote))
             })
             .collect()
+    }
+
+    /// Tells the machines how many bytes their tunnels have carried.
+    pub(super) fn count(&mut self, traffic: Vec<(TunnelName, u64)>) {
+        for (tunnel, bytes) in traffic {
+            self.sessions.traffic(&tunnel, bytes);
+        }
     }
 
     /// Lets the gateway know how the negotiated tunnels run now.
@@ -320,7 +386,10 @@ impl Negotiation {
     /// Asks for new keys of a tunnel at once.
     pub(super) fn rekey(&mut self, tunnel: &str) -> Response {
         let now = self.now();
-        let known = self.sessions.tunnels().find(|(name, _)| name.as_str() == tunnel);
+        let known = self
+            .sessions
+            .tunnels()
+            .find(|(name, _)| name.as_str() == tunnel);
         let Some(name) = known.map(|(name, _)| name.clone()) else {
             return Response::Failed(format!("there is no negotiated tunnel {tunnel}"));
         };
@@ -329,7 +398,9 @@ impl Negotiation {
         if asked {
             Response::Done
         } else {
-            Response::Failed(format!("the other gateway opens the tunnel {tunnel}: renew its keys there"))
+            Response::Failed(format!(
+                "the other gateway opens the tunnel {tunnel}: renew its keys there"
+            ))
         }
     }
 

@@ -11,7 +11,10 @@ use crate::{
 
 /// The links of a tunnel's bundle that work.
 pub(super) fn links(config: &Config, tunnel: &Tunnel, links: &Links) -> Vec<OwnLink> {
-    let names = config.bundles.get(&tunnel.bundle).map_or(&[] as &[LinkName], |bundle| &bundle.links);
+    let names = config
+        .bundles
+        .get(&tunnel.bundle)
+        .map_or(&[] as &[LinkName], |bundle| &bundle.links);
     names
         .iter()
         .filter_map(|name| own(name, config.links.get(name)?, links.get(name)?))
@@ -38,7 +41,10 @@ pub(super) fn mtu(link: &config::Link, view: &LinkView) -> u16 {
     match link.mtu {
         Setting::Fixed(mtu) => mtu.get(),
         Setting::Auto => {
-            let mtu = view.interface.as_ref().map_or(ASSUMED_MTU, |interface| interface.mtu);
+            let mtu = view
+                .interface
+                .as_ref()
+                .map_or(ASSUMED_MTU, |interface| interface.mtu);
             u16::try_from(mtu).unwrap_or(u16::MAX)
         }
     }

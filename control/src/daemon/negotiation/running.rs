@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// The tunnel as it runs; none if what is agreed cannot be, which negotiation excludes.
-pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, links: &Links, agreed: &Agreed) -> Option<Running> {
+pub(super) fn tunnel(
+    config: &Config,
+    tunnel: &Tunnel,
+    links: &Links,
+    agreed: &Agreed,
+) -> Option<Running> {
     let Keying::Negotiated(keying) = &tunnel.keying else {
         return None;
     };
@@ -24,7 +29,11 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, links: &Links, agreed: &A
             local: agreed.local_subnets.clone(),
             remote: agreed.remote_subnets.clone(),
         },
-        ivcs: agreed.ivcs.iter().filter_map(|agreed| ivc(config, links, agreed)).collect(),
+        ivcs: agreed
+            .ivcs
+            .iter()
+            .filter_map(|agreed| ivc(config, links, agreed))
+            .collect(),
         split: tunnel.split,
         mss: tunnel.mss,
         queue: tunnel.queue,
@@ -39,9 +48,13 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, links: &Links, agreed: &A
 fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc) -> Option<Ivc> {
     let link = config.links.get(&agreed.link)?;
     let there = &agreed.facts;
-    let rate = Rate::from_bits_per_second(there.down).map_or(link.rate.up, |down| down.min(link.rate.up));
-    let latency = Delay::from_micros(there.latency.into()).map_or(link.latency, |latency| latency.max(link.latency));
-    let mtu = links.get(&agreed.link).map_or(there.mtu, |view| own::mtu(link, view).min(there.mtu));
+    let rate =
+        Rate::from_bits_per_second(there.down).map_or(link.rate.up, |down| down.min(link.rate.up));
+    let latency = Delay::from_micros(there.latency.into())
+        .map_or(link.latency, |latency| latency.max(link.latency));
+    let mtu = links
+        .get(&agreed.link)
+        .map_or(there.mtu, |view| own::mtu(link, view).min(there.mtu));
     Some(Ivc {
         link: agreed.link.clone(),
         remote: agreed.remote,

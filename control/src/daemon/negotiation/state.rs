@@ -36,7 +36,9 @@ pub(super) fn load(file: &Path) -> BTreeMap<TunnelName, Saved> {
 fn try_load(file: &Path) -> io::Result<BTreeMap<TunnelName, Saved>> {
     let file = File::open(file)?;
     if file.metadata()?.len() > MAX_FILE {
-        return Err(io::Error::other(format!("it is longer than {MAX_FILE} bytes")));
+        return Err(io::Error::other(format!(
+            "it is longer than {MAX_FILE} bytes"
+        )));
     }
     Ok(serde_json::from_reader(io::BufReader::new(file))?)
 }
@@ -62,5 +64,8 @@ pub(super) fn keys(saved: &Saved, kernel: &Associations) -> Option<(SaKeys, SaKe
             material: key.material().to_vec().into(),
         })
     };
-    Some((find(saved.local, saved.inbound)?, find(saved.remote, saved.outbound)?))
+    Some((
+        find(saved.local, saved.inbound)?,
+        find(saved.remote, saved.outbound)?,
+    ))
 }

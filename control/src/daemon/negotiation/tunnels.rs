@@ -26,7 +26,11 @@ pub(super) fn roles(config: &Config, left: &BTreeMap<TunnelName, Saved>) -> Vec<
                 }
                 None => {
                     let endpoints = pool.take(name, &keying.peer.key)?;
-                    Role::Responder(Box::new(Responder::new(profile, config.gateway.listen, endpoints)))
+                    Role::Responder(Box::new(Responder::new(
+                        profile,
+                        config.gateway.listen,
+                        endpoints,
+                    )))
                 }
             })
         })
@@ -42,10 +46,13 @@ pub(super) fn initiators(config: &Config) -> BTreeSet<PublicKey> {
 }
 
 fn negotiated(config: &Config) -> impl Iterator<Item = (&TunnelName, &Tunnel, &Negotiated)> {
-    config.tunnels.iter().filter_map(|(name, tunnel)| match &tunnel.keying {
-        Keying::Negotiated(keying) => Some((name, tunnel, keying)),
-        Keying::Manual(_) => None,
-    })
+    config
+        .tunnels
+        .iter()
+        .filter_map(|(name, tunnel)| match &tunnel.keying {
+            Keying::Negotiated(keying) => Some((name, tunnel, keying)),
+            Keying::Manual(_) => None,
+        })
 }
 
 fn profile(config: &Config, name: &TunnelName, tunnel: &Tunnel, keying: &Negotiated) -> Profile {
@@ -57,8 +64,8 @@ fn profile(config: &Config, name: &TunnelName, tunnel: &Tunnel, keying: &Negotia
         remote: tunnel.subnets.remote.clone(),
         suites: keying.suites.clone(),
         split: tunnel.split,
-        rekey_after: keying.rekey.after,
-        rekey_bytes: keying.rekey.bytes,
+        rekey_after: keying.rekey.after.duration(),
+        rekey_bytes: keying.rekey.bytes.bytes(),
     }
 }
 
@@ -70,7 +77,10 @@ struct Pool {
 
 impl Pool {
     fn new(config: &Config, left: &BTreeMap<TunnelName, Saved>) -> Self {
-        let waits = |name: &TunnelName| negotiated(config).any(|(other, _, keying)| other == name && keying.peer.address.is_none());
+        let waits = |name: &TunnelName| {
+            negotiated(config)
+                .any(|(other, _, keying)| other == name && keying.peer.address.is_none())
+        };
         Self {
             net: config.gateway.pool,
             taken: left
@@ -86,9 +96,16 @@ impl Pool {
         let net = self.net?;
         let local = net.hosts().next()?;
         let first = u32::from(local) + 1;
-        let count = u32::from(net.broadcast()).checked_sub(first).filter(|count| *count > 0)?;
-        let mine = self.taken.iter().find(|(_, owner)| owner.as_ref() == Some(name));
-        if let Some((address, _)) = mine.filter(|(address, _)| net.contains(*address) && **address != local) {
+        let count = u32::from(net.broadcast())
+            .checked_sub(first)
+            .filter(|count| *count > 0)?;
+        let mine = self
+            .taken
+            .iter()
+            .find(|(_, owner)| owner.as_ref() == Some(name));
+        if let Some((address, _)) =
+            mine.filter(|(address, _)| net.contains(*address) && **address != local)
+        {
             return Some((local, *address));
         }
         let [a, b, c, d, ..] = *peer.as_bytes();

@@ -51,11 +51,6 @@ impl EspKey {
         &self.material
     }
 
-    /// All of it: the cipher's key, and then the salt or the HMAC's key.
-    pub(crate) fn material(&self) -> &[u8] {
-        &self.material
-    }
-
     /// The cipher's part; for an AEAD that is everything, salt included, as the kernel wants it.
     pub(crate) fn cipher(&self) -> &[u8] {
         &self.material[..self.material.len() - self.suite.auth_key_len()]

@@ -68,7 +68,7 @@ struct Svc {
     ivcs: Vec<Ivc>,
     /// When the keys in use are to be renewed.
     renew_at: Duration,
-    /// The bytes sent and received when the keys were taken into use.
+    /// The bytes that had gone when the keys were taken into use.
     bytes: Option<u64>,
 }
 
@@ -211,7 +211,7 @@ impl Initiator {
         self.tick(context);
     }
 
-    /// Learns how many bytes the tunnel has sent and received by now.
+    /// Learns how many bytes have gone by now in the direction that has more.
     pub fn traffic(&mut self, bytes: u64) {
         let Some(svc) = &mut self.svc else { return };
         let since = bytes.saturating_sub(*svc.bytes.get_or_insert(bytes));
