@@ -195,3 +195,27 @@ fn age(since: u64) -> String {
     };
     humantime::format_duration(Duration::from_secs(coarse)).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_that_is_not_negotiated_has_one_line() {
+        let tunnel = TunnelStatus {
+            name: "paris".to_owned(),
+            state: TunnelState::Down,
+            split: "mtu".to_owned(),
+            suite: None,
+            local: None,
+            remote: None,
+            mtu: 0,
+            mss: None,
+            sequence: 0,
+            ivcs: Vec::new(),
+        };
+        let mut text = String::new();
+        show_tunnel(&mut text, &tunnel, false);
+        assert_eq!(text, "tunnel paris is down: not negotiated yet\n");
+    }
+}

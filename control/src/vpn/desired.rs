@@ -93,7 +93,41 @@ pub fn desired<'a>(
             self::tunnel(&mut desired, tunnel, Path::of(tunnel, links), reqid, &own)?;
         }
     }
+    closed(&mut desired, config, running)?;
     Ok(desired)
+}
+
+/// What belongs to a remote subnet must not leave in plain text because nothing is negotiated for it
+/// yet: it goes into the bundle device, whose program drops it.
+fn closed(desired: &mut Desired, config: &Config, running: &RunningTunnels) -> Result<(), Wanted> {
+    for (name, tunnel) in &config.tunnels {
+        let open = running.get(name).map(|tunnel| &tunnel.subnets.remote);
+        for subnet in &tunnel.subnets.remote {
+            if open.is_none_or(|open| !open.contains(subnet)) {
+                desired.add(into_bundle(*subnet, None, RouteMetrics::default()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A route into the bundle device.
+fn into_bundle(
+    destination: Ipv4Net,
+    preferred_source: Option<Ipv4Addr>,
+    metrics: RouteMetrics,
+) -> Object {
+    Object::Route(Route {
+        table: TABLE_MAIN,
+        destination,
+        priority: 0,
+        target: RouteTarget::Device {
+            device: bundle_device().name,
+            gateway: None,
+        },
+        preferred_source,
+        metrics,
+    })
 }
 
 /// The settings of the machine as a whole.
@@ -164,24 +198,10 @@ fn tunnel(
     reqid: ReqId,
     own: &[Ipv4Addr],
 ) -> Result<(), Wanted> {
-    let device = bundle_device().name;
     desired.add(Object::Address(Address {
-        device: device.clone(),
+        device: bundle_device().name,
         address: tunnel.endpoints.local.into(),
     }))?;
-    let mut route = |destination, preferred_source, metrics| {
-        desired.add(Object::Route(Route {
-            table: TABLE_MAIN,
-            destination,
-            priority: 0,
-            target: RouteTarget::Device {
-                device: device.clone(),
-                gateway: None,
-            },
-            preferred_source,
-            metrics,
-        }))
-    };
     let to_endpoint = RouteMetrics {
         mtu: Some(PathMtu {
             bytes: path.outer + SHIM,
@@ -189,11 +209,11 @@ fn tunnel(
         }),
         advertised_mss: None,
     };
-    route(
+    desired.add(into_bundle(
         tunnel.endpoints.remote.into(),
         Some(tunnel.endpoints.local),
         to_endpoint,
-    )?;
+    ))?;
     // What the gateway itself sends must come from the private network, or no policy matches it.
     let source = own.iter().find(|address| {
         tunnel
@@ -207,7 +227,7 @@ fn tunnel(
         advertised_mss: path.mss.map(u32::from),
     };
     for subnet in &tunnel.subnets.remote {
-        route(*subnet, source.copied(), to_subnet)?;
+        desired.add(into_bundle(*subnet, source.copied(), to_subnet))?;
     }
     associations(desired, tunnel, reqid)?;
     policies(desired, tunnel, reqid)

@@ -44,7 +44,8 @@ pub struct RunningSa {
     pub key: EspKey,
 }
 
-/// The tunnels that run. Those that are configured and not among them have nothing in the kernel.
+/// The tunnels that run. Those that are configured and not among them have nothing in the kernel but
+/// the routes that keep their packets from leaving in plain text.
 pub type RunningTunnels = BTreeMap<TunnelName, Running>;
 
 /// An SA of the configuration that cannot be.
@@ -106,7 +107,10 @@ mod tests {
         bundle::Slots,
         config,
         link::Links,
-        reconcile::objects::{Direction, Object},
+        reconcile::{
+            Desired,
+            objects::{Direction, Object},
+        },
         vpn::desired,
     };
 
@@ -143,13 +147,26 @@ tunnels:
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn associations(config: &Config, running: &RunningTunnels) -> Vec<(u32, bool)> {
+    fn all(config: &Config, running: &RunningTunnels) -> Desired {
         let mut slots = Slots::default();
         for tunnel in running.values() {
             slots.svc(tunnel.endpoints.remote, 8);
         }
         let none = std::iter::empty();
-        let desired = desired(config, running, &Links::new(), &slots, none).unwrap();
+        desired(config, running, &Links::new(), &slots, none).unwrap()
+    }
+
+    fn routes(config: &Config, running: &RunningTunnels) -> Vec<String> {
+        let desired = all(config, running);
+        let routes = desired.iter().filter_map(|(_, object)| match object {
+            Object::Route(route) => Some(route.destination.to_string()),
+            _ => None,
+        });
+        routes.collect()
+    }
+
+    fn associations(config: &Config, running: &RunningTunnels) -> Vec<(u32, bool)> {
+        let desired = all(config, running);
         let associations = desired.iter().filter_map(|(_, object)| match object {
             Object::Association(sa) => Some((
                 sa.spi.get(),
@@ -172,6 +189,20 @@ tunnels:
             [(0x1002, false), (0x1001, true)]
         );
         assert_eq!(associations(&config, &RunningTunnels::new()), []);
+    }
+
+    #[test]
+    fn what_does_not_run_leaves_no_plain_text() {
+        let config = config();
+        let mut running = manual(&config).unwrap();
+        assert_eq!(
+            routes(&config, &running),
+            ["10.255.0.2/32", "192.168.2.0/24"]
+        );
+        running.get_mut("b").unwrap().subnets.remote = vec!["192.168.2.8/29".parse().unwrap()];
+        let both = ["10.255.0.2/32", "192.168.2.0/24", "192.168.2.8/29"];
+        assert_eq!(routes(&config, &running), both);
+        assert_eq!(routes(&config, &RunningTunnels::new()), ["192.168.2.0/24"]);
     }
 
     #[test]
