@@ -111,6 +111,8 @@ impl Negotiation {
         let Some(own) = &config.gateway.identity else {
             return Ok(negotiation);
         };
+        // The library gathers entropy when it is first asked, which takes its time; better now than in a handshake.
+        SystemRandom.fill(&mut [0]);
         let identity = Identity::new(&own.key)?;
         negotiation.connector = Some(Connector::new(&identity));
         let left = state::load(&negotiation.file);
