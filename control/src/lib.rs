@@ -11,6 +11,8 @@ pub mod kernel;
 pub mod link;
 pub mod liveness;
 pub mod reconcile;
+pub mod session;
 pub mod suite;
+pub mod transport;
 pub mod vpn;
 pub mod wire;

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use withy::config::{self, Loaded, Mss, Rate, Receive, Security, Setting, Severity, SplitPolicy};
+use withy::config::{
+    self, Loaded, Manual, Mss, Rate, Receive, Setting, Severity, SplitPolicy, Suite, Tunnel,
+};
 
 mod keys;
 
@@ -60,10 +62,10 @@ fn what_is_left_out_has_its_default() {
     let tunnel = &config.tunnels["b"];
     assert_eq!((tunnel.split, tunnel.mss), (SplitPolicy::Mtu, Mss::Auto));
     assert_eq!(tunnel.queue.duration(), Duration::from_millis(100));
-    let ivc = &tunnel.ivcs[0];
+    let manual = manual(tunnel);
+    let ivc = &manual.ivcs[0];
     assert_eq!((ivc.rate, ivc.mtu), (mbit("1.5"), Setting::Auto));
     assert_eq!(ivc.latency.duration(), Duration::from_micros(500));
-    let Security::Manual(manual) = &tunnel.security;
     assert_eq!(manual.replay_window, 4096);
     assert_eq!(
         (manual.outbound.spi.get(), manual.inbound.spi.get()),
@@ -110,11 +112,15 @@ fn what_is_written_is_taken() {
     let tunnel = &config.tunnels["b"];
     assert_eq!((tunnel.split, tunnel.mss), (SplitPolicy::Always, Mss::Off));
     assert_eq!(tunnel.queue.duration(), Duration::from_secs(1));
-    let ivc = &tunnel.ivcs[0];
+    let manual = manual(tunnel);
+    let ivc = &manual.ivcs[0];
     assert_eq!((ivc.rate, ivc.latency.as_micros()), (mbit("10"), 20_000));
     assert_eq!(ivc.mtu.fixed().map(config::Mtu::get), Some(1492));
-    let Security::Manual(manual) = &tunnel.security;
     assert_eq!(manual.replay_window, 32);
+}
+
+fn manual(tunnel: &Tunnel) -> &Manual {
+    tunnel.manual().expect("a tunnel with manual keys")
 }
 
 fn mbit(number: &str) -> Rate {
@@ -139,8 +145,8 @@ fn the_tunnels_of_a_hub_may_share_its_endpoint_and_subnets() {
         .replace(": cbc-128-", ": cbc-128-2");
     let config = accepted(&format!("{SMALL}{second}"), keys.path()).config;
     assert_eq!(
-        config.tunnels["b"].endpoints.local,
-        config.tunnels["c"].endpoints.local
+        manual(&config.tunnels["b"]).endpoints.local,
+        manual(&config.tunnels["c"]).endpoints.local
     );
 }
 
@@ -168,18 +174,117 @@ fn the_examples_are_valid_and_fit_each_other() {
         &london.config.tunnels["paris"],
         &paris.config.tunnels["london"],
     );
-    assert_eq!(there.endpoints.local, back.endpoints.remote);
-    assert_eq!(there.endpoints.remote, back.endpoints.local);
     assert_eq!(
         (&there.subnets.local, &there.subnets.remote),
         (&back.subnets.remote, &back.subnets.local)
     );
+    let (there, back) = (manual(there), manual(back));
+    assert_eq!(there.endpoints.local, back.endpoints.remote);
+    assert_eq!(there.endpoints.remote, back.endpoints.local);
     assert_eq!(there.ivcs.len(), back.ivcs.len());
-    let (Security::Manual(there), Security::Manual(back)) = (&there.security, &back.security);
     assert_eq!(
         (&there.outbound, &there.inbound),
         (&back.inbound, &back.outbound)
     );
+}
+
+const PEER: &str = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
+
+/// The gateway and links of `SMALL` with one negotiated tunnel.
+fn negotiated(gateway: &str, peer: &str, security: &str) -> String {
+    let head = &SMALL[..SMALL.find("  b:").expect("the tunnel")];
+    let head = head.replace("lan: [lan0]", &format!("lan: [lan0], {gateway}"));
+    format!(
+        "{head}  b:
+    bundle: all
+    peer: {{key: {peer}}}
+    subnets: {{local: [192.168.1.0/24], remote: [192.168.2.0/24]}}
+{security}"
+    )
+}
+
+#[test]
+fn a_negotiated_tunnel_needs_little() {
+    let keys = keys::directory();
+    let text = negotiated("key_file: gateway, pool: 10.255.0.0/24", PEER, "");
+    let loaded = accepted(&text, keys.path());
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let config = loaded.config;
+    let identity = config.gateway.identity.as_ref().expect("an identity");
+    assert_eq!(*identity.key.to_text(), keys::IDENTITY.trim());
+    assert_eq!(config.gateway.listen, 5710);
+    assert_eq!(
+        config.gateway.pool,
+        Some("10.255.0.0/24".parse().expect("a subnet"))
+    );
+    let tunnel = config.tunnels["b"].negotiated().expect("negotiated");
+    assert_eq!(tunnel.peer.key.to_string(), PEER);
+    assert_eq!(tunnel.peer.address, None);
+    assert_eq!(tunnel.suites, [Suite::AesGcm256, Suite::ChaCha20Poly1305]);
+    assert_eq!(tunnel.rekey.after.duration(), Duration::from_hours(1));
+    assert_eq!(tunnel.rekey.bytes.bytes(), 64 << 30);
+    assert_eq!(tunnel.replay_window, 4096);
+}
+
+#[test]
+fn what_is_written_of_a_negotiated_tunnel_is_taken() {
+    let keys = keys::directory();
+    let text = negotiated(
+        "key_file: gateway, listen: 443",
+        &format!("{PEER}, address: '198.51.100.1:444'"),
+        "    security:
+      mode: negotiated
+      suites: [chacha20-poly1305]
+      rekey: {after: 90 min, bytes: 1 TiB}
+      replay_window: 64
+",
+    );
+    let config = accepted(&text, keys.path()).config;
+    assert_eq!((config.gateway.listen, config.gateway.pool), (443, None));
+    let tunnel = config.tunnels["b"].negotiated().expect("negotiated");
+    let address = tunnel.peer.address.expect("an address");
+    assert_eq!(address.address, Ipv4Addr::new(198, 51, 100, 1));
+    assert_eq!(address.port, 444);
+    assert_eq!(tunnel.suites, [Suite::ChaCha20Poly1305]);
+    assert_eq!(tunnel.rekey.after.duration(), Duration::from_mins(90));
+    assert_eq!(tunnel.rekey.bytes.bytes(), 1 << 40);
+    assert_eq!(tunnel.replay_window, 64);
+}
+
+#[test]
+fn the_examples_of_negotiation_are_valid_and_fit_each_other() {
+    let directory = keys::empty_directory();
+    keys::write(directory.path(), "gateway.key", keys::IDENTITY, 0o600);
+    let [hub, branch] = ["hub", "branch"].map(|name| {
+        let path = repository(&format!("deploy/examples/{name}.yaml"));
+        let text = std::fs::read_to_string(path).expect("the example");
+        accepted(&text, directory.path())
+    });
+    for loaded in [&hub, &branch] {
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+    let (here, there) = (&hub.config.tunnels["lyon"], &branch.config.tunnels["paris"]);
+    let sides = (here.negotiated(), there.negotiated());
+    let (Some(here_peer), Some(there_peer)) = sides else {
+        panic!("not negotiated");
+    };
+    assert_eq!(here_peer.peer.address, None);
+    assert!(there_peer.peer.address.is_some());
+    assert_eq!(
+        (&here.subnets.local, &here.subnets.remote),
+        (&there.subnets.remote, &there.subnets.local)
+    );
+}
+
+#[test]
+fn no_private_key_of_a_gateway_is_shown() {
+    let keys = keys::directory();
+    let text = negotiated("key_file: gateway, pool: 10.255.0.0/24", PEER, "");
+    let loaded = accepted(&text, keys.path());
+    let yaml = serde_yaml::to_string(&loaded.config).expect("a text");
+    for shown in [format!("{loaded:?}"), yaml] {
+        assert!(!shown.contains(keys::IDENTITY.trim()), "{shown}");
+    }
 }
 
 #[test]
@@ -223,7 +328,7 @@ fn no_key_is_shown() {
     let keys = keys::directory();
     let loaded = accepted(SMALL, keys.path());
     let secret = std::fs::read_to_string(keys.path().join("cbc-128-a")).expect("the key");
-    let bytes = format!("{:?}", loaded.config.tunnels["b"].security);
+    let bytes = format!("{:?}", loaded.config.tunnels["b"].keying);
     assert!(bytes.contains("secret"));
     let yaml = serde_yaml::to_string(&loaded.config).expect("a text");
     for shown in [format!("{loaded:?}"), format!("{loaded:#?}"), yaml] {

@@ -31,6 +31,14 @@ fn shuffled_yaml() -> impl Strategy<Value = String> {
         "remote",
         "link",
         "security",
+        "peer",
+        "key",
+        "pool",
+        "listen",
+        "suites",
+        "rekey",
+        "mode",
+        "negotiated",
         "suite",
         "outbound",
         "inbound",
@@ -89,9 +97,12 @@ fn shuffled_yaml() -> impl Strategy<Value = String> {
 
 /// Mutilates a valid file.
 fn mutilated() -> impl Strategy<Value = String> {
-    let text = include_str!("../../deploy/examples/london.yaml");
+    let texts = vec![
+        include_str!("../../deploy/examples/london.yaml"),
+        include_str!("../../deploy/examples/hub.yaml"),
+    ];
     let cut = (any::<prop::sample::Index>(), 0_usize..40, "\\PC{0,6}");
-    vec(cut, 1..4).prop_map(move |cuts| {
+    (select(texts), vec(cut, 1..4)).prop_map(|(text, cuts)| {
         let mut chars: Vec<char> = text.chars().collect();
         for (index, length, new) in cuts {
             let start = index.index(chars.len());
@@ -209,9 +220,50 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
         )
 }
 
+/// What a negotiated tunnel says beyond its peer's key.
+fn negotiation() -> impl Strategy<Value = String> {
+    let security = (
+        field(
+            "suites",
+            &["[aes-gcm-128]", "[chacha20-poly1305, aes-gcm-256]"],
+        ),
+        field(
+            "rekey",
+            &["{}", "{after: 1 min}", "{after: 24 h, bytes: 1025 KiB}"],
+        ),
+        field("replay_window", &["32", "4096"]),
+    );
+    let section = security.prop_map(|(suites, rekey, window)| {
+        format!(", security: {{mode: negotiated{suites}{rekey}{window}}}")
+    });
+    let address = field("address", &["198.18.9.1", "'198.18.9.1:1'"]);
+    (address, option::of(section))
+        .prop_map(|(address, section)| format!("{address}}}{}", section.unwrap_or_default()))
+}
+
+/// Writes negotiated tunnels after those of [`write`], with which they do not collide.
+fn write_negotiated(plans: &[String]) -> String {
+    let keys = [
+        "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=",
+        "/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=",
+    ];
+    let mut text = String::new();
+    for (index, (plan, key)) in plans.iter().zip(keys).enumerate() {
+        writeln!(
+            text,
+            "  n{index}: {{bundle: '1', subnets: {{local: [10.90.{index}.0/24], \
+             remote: [10.190.{index}.0/24]}}, peer: {{key: {key}{plan}}}"
+        )
+        .expect("a string");
+    }
+    text
+}
+
 /// Writes a valid file: whatever is chosen, names, addresses and subnets do not collide.
 fn write(links: &[String], tunnels: &[TunnelPlan]) -> String {
-    let mut text = "gateway: {name: g, lan: [lan0, br-lan]}\nlinks:\n".to_owned();
+    let mut text =
+        "gateway: {name: g, lan: [lan0, br-lan], key_file: gateway, pool: 172.16.0.0/30}\nlinks:\n"
+            .to_owned();
     for (index, link) in links.iter().enumerate() {
         writeln!(text, "  l{index}: {{interface: eth{index}, {link}}}").expect("a string");
     }
@@ -284,10 +336,11 @@ proptest! {
     fn a_valid_configuration_is_accepted_and_reads_as_it_is_written(
         links in vec(link(), 4),
         tunnels in vec(tunnel(), 0..=2),
+        negotiated in vec(negotiation(), 0..=2),
     ) {
         let keys = keys::directory();
-        let text = write(&links, &tunnels);
-        let text = if tunnels.is_empty() { text.trim_end().to_owned() + " {}\n" } else { text };
+        let text = write(&links, &tunnels) + &write_negotiated(&negotiated);
+        let text = if tunnels.is_empty() && negotiated.is_empty() { text.trim_end().to_owned() + " {}\n" } else { text };
         let read = config::parse(&text, "x.yaml", keys.path());
         let read = read.map_err(|report| TestCaseError::fail(format!("{report}\n{text}")))?;
         for finding in read.warnings.diagnostics() {

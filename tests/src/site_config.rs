@@ -27,6 +27,15 @@ pub enum Pairing {
     Mesh,
 }
 
+/// Where keys and IVCs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keying {
+    /// From the configuration.
+    Manual,
+    /// From the gateways themselves.
+    Negotiated,
+}
+
 /// What the gateways at both ends of a tunnel agree on, and how they see their links.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TunnelSpec {
@@ -40,6 +49,8 @@ pub struct TunnelSpec {
     pub pairing: Pairing,
     /// The bound of the virtual queues; the product's own where nothing is said.
     pub queue: Option<Duration>,
+    /// Where keys and IVCs come from.
+    pub keying: Keying,
     /// What makes the keys: another salt, other keys.
     pub salt: u8,
 }
@@ -52,6 +63,7 @@ impl Default for TunnelSpec {
             receive: Receive::Auto,
             pairing: Pairing::Straight,
             queue: None,
+            keying: Keying::Manual,
             salt: 0,
         }
     }
@@ -182,7 +194,7 @@ impl TunnelSpec {
         Ok(text)
     }
 
-    fn link(&self, link: &Link) -> String {
+    pub(crate) fn link(&self, link: &Link) -> String {
         let (up, down) = link.shapes();
         format!(
             "  {name}:\n    interface: {name}\n    rate: {{up: {} bit/s, down: {} bit/s}}\n\
@@ -260,7 +272,7 @@ impl TunnelSpec {
     }
 }
 
-fn write_file(site: &Site, text: &str) -> Result<PathBuf> {
+pub(crate) fn write_file(site: &Site, text: &str) -> Result<PathBuf> {
     let path = site.dirs().etc().join("withy.yaml");
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

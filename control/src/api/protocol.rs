@@ -13,6 +13,11 @@ pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
 pub enum Request {
     /// How is everything?
     Status,
+    /// Renew a tunnel's keys.
+    Rekey {
+        /// The tunnel.
+        tunnel: String,
+    },
     /// End; what is set up stays.
     Stop,
 }
@@ -23,6 +28,8 @@ pub enum Request {
 pub enum Response {
     /// How everything is.
     Status(Box<Status>),
+    /// It is done, or under way.
+    Done,
     /// The daemon ends.
     Stopping,
     /// The request failed.

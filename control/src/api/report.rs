@@ -8,20 +8,21 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, IvcStatus, LinkState, LinkStatus, SCHEMA, Status, TrafficStatus, TunnelState,
-    TunnelStatus,
+    DropStatus, IvcStatus, LinkState, LinkStatus, RefusalStatus, SCHEMA, Status, TrafficStatus,
+    TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, Ivc, LinkName, Security, Tunnel, TunnelName},
+    config::{Config, Ivc, LinkName, Tunnel, TunnelName},
     dataplane::{DataplaneError, Tables},
     link::{LinkView, Links},
-    vpn::{Path, path_mtu},
+    vpn::{Path, Running, RunningTunnels, path_mtu},
 };
 
 /// What a status is written from.
 pub(crate) struct View<'a> {
     pub(crate) config: &'a Config,
+    pub(crate) running: &'a RunningTunnels,
     pub(crate) links: &'a Links,
     pub(crate) since: &'a BTreeMap<LinkName, u64>,
     pub(crate) receive: &'a BTreeMap<LinkName, &'static str>,
@@ -30,6 +31,7 @@ pub(crate) struct View<'a> {
     pub(crate) rejected: u64,
     pub(crate) started: u64,
     pub(crate) problems: Vec<String>,
+    pub(crate) refused: Vec<(&'static str, u64)>,
 }
 
 /// Writes the status.
@@ -49,7 +51,10 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
         tunnels: config
             .tunnels
             .iter()
-            .map(|(name, tunnel)| tunnel_status(view, slots, name, tunnel))
+            .map(|(name, tunnel)| match view.running.get(name) {
+                Some(running) => tunnel_status(view, slots, name, running),
+                None => Ok(waiting(name, tunnel)),
+            })
             .collect::<Result<_, _>>()?,
         drops: view
             .tables
@@ -59,6 +64,14 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .map(|(reason, packets)| DropStatus {
                 reason: reason.to_owned(),
                 packets,
+            })
+            .collect(),
+        refusals: view
+            .refused
+            .iter()
+            .map(|(reason, connections)| RefusalStatus {
+                reason: (*reason).to_owned(),
+                connections: *connections,
             })
             .collect(),
         problems: view.problems.clone(),
@@ -83,9 +96,8 @@ fn tunnel_status(
     view: &View<'_>,
     slots: &Slots,
     name: &TunnelName,
-    tunnel: &Tunnel,
+    tunnel: &Running,
 ) -> Result<TunnelStatus, DataplaneError> {
-    let Security::Manual(security) = &tunnel.security;
     let path = Path::of(tunnel, view.links);
     let ivcs = (0..)
         .zip(&tunnel.ivcs)
@@ -99,14 +111,30 @@ fn tunnel_status(
             _ => TunnelState::Degraded,
         },
         split: tunnel.split.to_string(),
-        suite: security.suite.name().to_owned(),
-        local: tunnel.endpoints.local,
-        remote: tunnel.endpoints.remote,
+        suite: Some(tunnel.suite.name().to_owned()),
+        local: Some(tunnel.endpoints.local),
+        remote: Some(tunnel.endpoints.remote),
         mtu: path.inner,
         mss: path.mss,
         sequence: sequence(view, slots, tunnel.endpoints.remote)?,
         ivcs,
     })
+}
+
+/// A tunnel that is configured and does not run yet.
+fn waiting(name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
+    TunnelStatus {
+        name: name.to_string(),
+        state: TunnelState::Down,
+        split: tunnel.split.to_string(),
+        suite: None,
+        local: None,
+        remote: None,
+        mtu: 0,
+        mss: None,
+        sequence: 0,
+        ivcs: Vec::new(),
+    }
 }
 
 fn sequence(view: &View<'_>, slots: &Slots, remote: Ipv4Addr) -> Result<u64, DataplaneError> {
@@ -119,7 +147,7 @@ fn sequence(view: &View<'_>, slots: &Slots, remote: Ipv4Addr) -> Result<u64, Dat
 fn ivc_status(
     view: &View<'_>,
     slots: &Slots,
-    tunnel: &Tunnel,
+    tunnel: &Running,
     (index, ivc): (usize, &Ivc),
 ) -> Result<IvcStatus, DataplaneError> {
     let link = view.links.get(&ivc.link);

@@ -30,6 +30,9 @@ pub struct Status {
     /// Packets dropped since the maps were made (keepalives that were not believed: since the daemon
     /// started), by reason.
     pub drops: Vec<DropStatus>,
+    /// Connections of other gateways that were refused since the daemon started, by reason.
+    #[serde(default)]
+    pub refusals: Vec<RefusalStatus>,
     /// What cannot be brought to the stated condition at present; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -78,13 +81,13 @@ pub struct TunnelStatus {
     pub state: TunnelState,
     /// The split policy.
     pub split: String,
-    /// The ESP suite.
-    pub suite: String,
+    /// The ESP suite; none until it is negotiated, as for the endpoints.
+    pub suite: Option<String>,
     /// The local endpoint.
-    pub local: Ipv4Addr,
+    pub local: Option<Ipv4Addr>,
     /// The remote endpoint.
-    pub remote: Ipv4Addr,
-    /// The longest packet in bytes that hosts may send through it.
+    pub remote: Option<Ipv4Addr>,
+    /// The longest packet in bytes that hosts may send through it; 0 until it is negotiated.
     pub mtu: u32,
     /// What TCP's MSS is clamped to, in bytes.
     pub mss: Option<u16>,
@@ -102,7 +105,7 @@ pub enum TunnelState {
     Up,
     /// Some IVCs are not usable.
     Degraded,
-    /// No IVC is usable.
+    /// No IVC is usable, or none is negotiated yet.
     Down,
 }
 
@@ -147,6 +150,15 @@ pub struct DropStatus {
     pub reason: String,
     /// How many packets.
     pub packets: u64,
+}
+
+/// Refused connections for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// The reason, such as `unknown_key`.
+    pub reason: String,
+    /// How many connections.
+    pub connections: u64,
 }
 
 impl Status {

@@ -1,4 +1,4 @@
-//! The contents of the maps, computed from the configuration and the links as they are.
+//! The contents of the maps, computed from the tunnels that run and the links as they are.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -8,10 +8,10 @@ use withy_common::maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Svc};
 use super::{IvcId, Slots};
 use crate::{
     api::status::LinkState,
-    config::{self, Config, SplitPolicy, Tunnel, TunnelName},
+    config::{self, Config, SplitPolicy, TunnelName},
     dataplane::wire,
     link::{LinkView, Links},
-    vpn::{Path, path_mtu},
+    vpn::{Path, Running, RunningTunnels, path_mtu},
 };
 
 /// How much of a link's rate is used, in percent: with more, the smallest error of the rate makes a
@@ -36,26 +36,25 @@ pub struct Contents {
 /// Computes the maps' contents, taking slots for what has none. IVCs in `silent` carry no data.
 pub fn contents(
     config: &Config,
+    running: &RunningTunnels,
     links: &Links,
     silent: &BTreeSet<IvcId>,
     slots: &mut Slots,
 ) -> Contents {
     slots.retain(
         |endpoint| {
-            config
-                .tunnels
+            running
                 .values()
                 .any(|tunnel| tunnel.endpoints.remote == endpoint)
         },
         |id| {
-            config
-                .tunnels
+            running
                 .values()
                 .any(|tunnel| tunnel.ivcs.iter().any(|ivc| ident(tunnel, ivc) == *id))
         },
     );
     let mut contents = Contents::default();
-    for (name, tunnel) in &config.tunnels {
+    for (name, tunnel) in running {
         svc(
             &mut contents,
             config,
@@ -68,14 +67,14 @@ pub fn contents(
 }
 
 /// What an IVC of a tunnel is known by.
-pub(crate) fn ident(tunnel: &Tunnel, ivc: &config::Ivc) -> IvcId {
+pub(crate) fn ident(tunnel: &Running, ivc: &config::Ivc) -> IvcId {
     (tunnel.endpoints.remote, ivc.link.clone(), ivc.remote)
 }
 
 fn svc(
     contents: &mut Contents,
     config: &Config,
-    (name, tunnel): (&TunnelName, &Tunnel),
+    (name, tunnel): (&TunnelName, &Running),
     (links, silent): (&Links, &BTreeSet<IvcId>),
     slots: &mut Slots,
 ) {

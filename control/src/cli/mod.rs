@@ -2,6 +2,7 @@
 
 mod check;
 mod exit;
+mod keys;
 mod log;
 mod show;
 
@@ -63,8 +64,24 @@ enum Command {
         #[command(subcommand)]
         what: Show,
     },
+    /// Renew a tunnel's keys now
+    ///
+    /// The gateway that opens the tunnel does so; packets under way are not lost.
+    Rekey {
+        /// The tunnel
+        #[arg(value_name = "TUNNEL")]
+        tunnel: String,
+    },
     /// Remove everything that Withy has set up
     Down,
+    /// Print a new private key
+    ///
+    /// It is this gateway's identity and stays on it: `(umask 077; withy genkey > gateway.key)`.
+    Genkey,
+    /// Print the public key of the private key on standard input
+    ///
+    /// It is what the other gateways know this one by: `withy pubkey < gateway.key`.
+    Pubkey,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,7 +121,10 @@ impl Cli {
             Some(Command::Show {
                 what: Show::Config { config },
             }) => show_config(&config),
+            Some(Command::Rekey { tunnel }) => rekey(&directories, tunnel),
             Some(Command::Down) => down(&directories),
+            Some(Command::Genkey) => keys::genkey(),
+            Some(Command::Pubkey) => keys::pubkey(),
         }
     }
 }
@@ -175,6 +195,24 @@ fn finish(result: Result<(), DaemonError>) -> Exit {
         Err(error) => {
             eprintln!("withy: {error}");
             Exit::Failed
+        }
+    }
+}
+
+fn rekey(directories: &Directories, tunnel: String) -> Exit {
+    match client::call(&directories.socket(), &Request::Rekey { tunnel }) {
+        Ok(Response::Done) => Exit::Fine,
+        Ok(Response::Failed(reason)) => {
+            eprintln!("withy: {reason}");
+            Exit::Failed
+        }
+        Ok(other) => {
+            eprintln!("withy: unexpected answer: {other:?}");
+            Exit::Failed
+        }
+        Err(error) => {
+            eprintln!("withy: {error}");
+            Exit::Unreachable
         }
     }
 }

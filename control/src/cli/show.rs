@@ -55,13 +55,23 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
         TunnelState::Degraded => "degraded",
         TunnelState::Down => "down",
     };
+    let (Some(local), Some(remote), Some(suite)) = (tunnel.local, tunnel.remote, &tunnel.suite)
+    else {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "tunnel {} is {state}: not negotiated yet",
+            tunnel.name
+        );
+        return;
+    };
     let mss = tunnel
         .mss
         .map_or_else(|| "off".to_owned(), |mss| mss.to_string());
     let _ = writeln!(
         text,
-        "tunnel {} is {state}: {} to {}, {}, split {}, packets to {} bytes, MSS {mss}",
-        tunnel.name, tunnel.local, tunnel.remote, tunnel.suite, tunnel.split, tunnel.mtu
+        "tunnel {} is {state}: {local} to {remote}, {suite}, split {}, packets to {} bytes, MSS {mss}",
+        tunnel.name, tunnel.split, tunnel.mtu
     );
     let sent: u64 = tunnel.ivcs.iter().map(|ivc| ivc.tx.bytes).sum();
     let mut table = table(
@@ -184,4 +194,28 @@ fn age(since: u64) -> String {
         _ => age / 3600 * 3600,
     };
     humantime::format_duration(Duration::from_secs(coarse)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_that_is_not_negotiated_has_one_line() {
+        let tunnel = TunnelStatus {
+            name: "paris".to_owned(),
+            state: TunnelState::Down,
+            split: "mtu".to_owned(),
+            suite: None,
+            local: None,
+            remote: None,
+            mtu: 0,
+            mss: None,
+            sequence: 0,
+            ivcs: Vec::new(),
+        };
+        let mut text = String::new();
+        show_tunnel(&mut text, &tunnel, false);
+        assert_eq!(text, "tunnel paris is down: not negotiated yet\n");
+    }
 }

@@ -9,14 +9,18 @@ use ipnet::Ipv4Net;
 
 use super::{
     key::KeyMaterial,
-    model::{Endpoints, Gateway, Ivc, Limits, Link, Manual, Rates, Receive, Sa, SplitPolicy},
+    keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
+    model::{Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Tunnel},
     sink::{At, Located},
     value::{
-        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi,
-        Text, TunnelName,
+        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period,
+        Rate, Setting, Spi, Text, TunnelName, Volume,
     },
 };
-use crate::suite::Suite;
+use crate::{
+    identity::{PrivateKey, PublicKey},
+    suite::Suite,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct ConfigDraft {
@@ -28,8 +32,15 @@ pub(super) struct ConfigDraft {
 
 #[derive(Debug)]
 pub(super) struct GatewayDraft {
+    pub(super) at: At,
     pub(super) name: Option<Located<GatewayName>>,
     pub(super) lan: Vec<Located<InterfaceName>>,
+    pub(super) key_file: Option<Located<String>>,
+    pub(super) key: Option<PrivateKey>,
+    pub(super) listen: Option<u16>,
+    pub(super) pool: Option<Located<Ipv4Net>>,
+    /// Whether the file has a pool, if only a bad one.
+    pub(super) has_pool: bool,
     pub(super) svcs: Option<Located<u32>>,
     pub(super) ivcs: Option<Located<u32>>,
 }
@@ -71,7 +82,30 @@ pub(super) struct TunnelDraft {
     pub(super) split: Option<Located<SplitPolicy>>,
     pub(super) mss: Option<Located<Mss>>,
     pub(super) queue: Option<Located<Delay>>,
-    pub(super) security: Option<SecurityDraft>,
+    pub(super) keying: KeyingDraft,
+}
+
+#[derive(Debug)]
+pub(super) enum KeyingDraft {
+    Manual(Option<SecurityDraft>),
+    Negotiated(NegotiatedDraft),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct NegotiatedDraft {
+    pub(super) peer: Option<PeerDraft>,
+    pub(super) suites: Vec<Located<Suite>>,
+    pub(super) after: Option<Located<Period>>,
+    pub(super) bytes: Option<Located<Volume>>,
+    pub(super) replay_window: Option<Located<u32>>,
+}
+
+#[derive(Debug)]
+pub(super) struct PeerDraft {
+    pub(super) key: Option<Located<PublicKey>>,
+    pub(super) address: Option<Located<PeerAddress>>,
+    /// Whether this gateway opens the tunnel: the file has an address, if only a bad one.
+    pub(super) opens: bool,
 }
 
 #[derive(Debug)]
@@ -117,9 +151,19 @@ impl GatewayDraft {
             .into_iter()
             .map(|interface| interface.value)
             .collect();
+        let identity = match self.key_file {
+            Some(file) => Some(Identity {
+                key_file: file.value.into(),
+                key: self.key?,
+            }),
+            None => None,
+        };
         Some(Gateway {
             name: self.name?.value,
             lan,
+            identity,
+            listen: self.listen.unwrap_or(PeerAddress::DEFAULT_PORT),
+            pool: value(self.pool),
             limits,
         })
     }
@@ -150,6 +194,31 @@ impl TunnelDraft {
             remote: self.remote_endpoint.as_ref()?.value,
         })
     }
+
+    pub(super) fn manual(&self) -> Option<&SecurityDraft> {
+        match &self.keying {
+            KeyingDraft::Manual(security) => security.as_ref(),
+            KeyingDraft::Negotiated(_) => None,
+        }
+    }
+
+    pub(super) fn manual_mut(&mut self) -> Option<&mut SecurityDraft> {
+        match &mut self.keying {
+            KeyingDraft::Manual(security) => security.as_mut(),
+            KeyingDraft::Negotiated(_) => None,
+        }
+    }
+
+    pub(super) fn negotiated(&self) -> Option<&NegotiatedDraft> {
+        match &self.keying {
+            KeyingDraft::Manual(_) => None,
+            KeyingDraft::Negotiated(negotiated) => Some(negotiated),
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<&PeerDraft> {
+        self.negotiated()?.peer.as_ref()
+    }
 }
 
 impl IvcDraft {
@@ -166,12 +235,38 @@ impl IvcDraft {
 }
 
 impl SecurityDraft {
-    pub(super) fn finish(self) -> Option<Manual> {
+    pub(super) fn finish(self, endpoints: Endpoints, ivcs: Vec<Ivc>) -> Option<Manual> {
         Some(Manual {
+            endpoints,
+            ivcs,
             suite: self.suite?.value,
             outbound: self.outbound?.finish()?,
             inbound: self.inbound?.finish()?,
-            replay_window: value(self.replay_window).unwrap_or(Manual::MAX_REPLAY_WINDOW),
+            replay_window: value(self.replay_window).unwrap_or(Tunnel::MAX_REPLAY_WINDOW),
+        })
+    }
+}
+
+impl NegotiatedDraft {
+    pub(super) fn finish(self) -> Option<Negotiated> {
+        let peer = self.peer?;
+        let suites: Vec<Suite> = self.suites.iter().map(|suite| suite.value).collect();
+        let default = Rekey::default();
+        Some(Negotiated {
+            peer: Peer {
+                key: peer.key?.value,
+                address: value(peer.address),
+            },
+            suites: if suites.is_empty() {
+                Negotiated::DEFAULT_SUITES.to_vec()
+            } else {
+                suites
+            },
+            rekey: Rekey {
+                after: value(self.after).unwrap_or(default.after),
+                bytes: value(self.bytes).unwrap_or(default.bytes),
+            },
+            replay_window: value(self.replay_window).unwrap_or(Tunnel::MAX_REPLAY_WINDOW),
         })
     }
 }

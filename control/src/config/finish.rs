@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    draft::{BundleDraft, ConfigDraft, LinkDraft, TunnelDraft, value},
-    model::{Bundle, Config, Link, Security, SplitPolicy, Subnets, Tunnel},
+    draft::{BundleDraft, ConfigDraft, IvcDraft, KeyingDraft, LinkDraft, TunnelDraft, value},
+    keying::{Ivc, Keying},
+    model::{Bundle, Config, Link, SplitPolicy, Subnets, Tunnel},
     value::{BundleName, LinkName, Mss, TunnelName},
 };
 
@@ -52,11 +53,14 @@ fn finish_tunnel(
     links: &Links,
     bundles: &BTreeMap<BundleName, Bundle>,
 ) -> Option<(TunnelName, Tunnel)> {
-    let endpoints = draft.endpoints()?;
-    let ivcs = draft.ivcs.into_iter().map(|mut ivc| {
-        let (name, link) = links.get_key_value(ivc.link.take()?.value.as_str())?;
-        ivc.finish(name.clone(), link)
-    });
+    let endpoints = draft.endpoints();
+    let keying = match draft.keying {
+        KeyingDraft::Manual(security) => {
+            let ivcs = finish_ivcs(draft.ivcs, links)?;
+            Keying::Manual(security?.finish(endpoints?, ivcs)?)
+        }
+        KeyingDraft::Negotiated(negotiated) => Keying::Negotiated(negotiated.finish()?),
+    };
     let split = value(draft.split).unwrap_or_default();
     let tunnel = Tunnel {
         description: value(draft.description),
@@ -64,7 +68,6 @@ fn finish_tunnel(
             .get_key_value(draft.bundle?.value.as_str())?
             .0
             .clone(),
-        endpoints,
         subnets: Subnets {
             local: draft
                 .local_subnets
@@ -77,13 +80,20 @@ fn finish_tunnel(
                 .map(|subnet| subnet.value)
                 .collect(),
         },
-        ivcs: ivcs.collect::<Option<_>>()?,
         split,
         mss: value(draft.mss).unwrap_or_else(|| default_mss(split)),
         queue: value(draft.queue).unwrap_or(Tunnel::DEFAULT_QUEUE),
-        security: Security::Manual(draft.security?.finish()?),
+        keying,
     };
     Some((draft.name?, tunnel))
+}
+
+fn finish_ivcs(drafts: Vec<IvcDraft>, links: &Links) -> Option<Vec<Ivc>> {
+    let finish = |mut ivc: IvcDraft| {
+        let (name, link) = links.get_key_value(ivc.link.take()?.value.as_str())?;
+        ivc.finish(name.clone(), link)
+    };
+    drafts.into_iter().map(finish).collect()
 }
 
 /// Where every packet is split anyway, smaller TCP segments only cost headers.

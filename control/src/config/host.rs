@@ -40,7 +40,8 @@ pub fn check(loaded: &Loaded, interfaces: &Interfaces) -> Report {
         }
     }
     for (name, tunnel) in &config.tunnels {
-        for (index, ivc) in tunnel.ivcs.iter().enumerate() {
+        let ivcs = tunnel.manual().into_iter().flat_map(|manual| &manual.ivcs);
+        for (index, ivc) in ivcs.enumerate() {
             let Some(link) = config.links.get(&ivc.link) else {
                 continue;
             };

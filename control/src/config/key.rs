@@ -1,18 +1,11 @@
-//! Key material of SAs, read from files that nobody else can read.
+//! Key material of SAs, and what can be wrong with keys.
 
-use std::{
-    fmt, fs,
-    io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
+use super::key_file::MAX_FILE;
 use crate::suite::Suite;
-
-/// More than the longest key in hexadecimal, with generous whitespace.
-const MAX_FILE: u64 = 4096;
 
 /// The key material of one SA, fitting its suite. It is overwritten when dropped, and no
 /// formatting prints any of it.
@@ -148,6 +141,12 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The contents are no private key of a gateway.
+    #[error("{} is not a gateway's private key", path.display())]
+    NotAnIdentity {
+        /// The file.
+        path: PathBuf,
+    },
     /// The key has the wrong length for its suite.
     #[error("the key has {found} bytes, {suite} takes {}", suite.material_len())]
     Length {
@@ -171,8 +170,12 @@ impl KeyError {
             }
             Self::Mode { path, .. } => format!("run chmod 0600 {}", path.display()),
             Self::Owner { path, .. } => format!("make root own it: chown root {}", path.display()),
-            Self::TooLong { .. } | Self::NotHex { .. } => {
+            Self::TooLong { .. } => "write the key and nothing else".to_owned(),
+            Self::NotHex { .. } => {
                 "write the key as hexadecimal digits and nothing else".to_owned()
+            }
+            Self::NotAnIdentity { .. } => {
+                "name a file that holds what `withy genkey` prints".to_owned()
             }
             Self::Length { suite, .. } => {
                 let (key, salt, auth) = (suite.key_len(), suite.salt_len(), suite.auth_key_len());
@@ -186,81 +189,6 @@ impl KeyError {
             Self::Zero => "make a random key".to_owned(),
         }
     }
-}
-
-/// Reads the bytes of a key file: hexadecimal digits, whitespace ignored.
-///
-/// # Errors
-///
-/// Any [`KeyError`] but those of the length and the contents of the key.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |source| KeyError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::File::options()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if !facts.is_file() {
-        return Err(KeyError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    check_access(
-        path,
-        facts.mode(),
-        facts.uid(),
-        rustix::process::geteuid().as_raw(),
-    )?;
-    // Reserved at once: a vector that grows would leave copies of the key behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(MAX_FILE + 1).unwrap_or(0),
-    ));
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(KeyError::TooLong {
-            path: path.to_owned(),
-        });
-    }
-    decode_hex(&text).ok_or_else(|| KeyError::NotHex {
-        path: path.to_owned(),
-    })
-}
-
-fn check_access(path: &Path, mode: u32, owner: u32, user: u32) -> Result<(), KeyError> {
-    let mode = mode & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    if owner != 0 && owner != user {
-        return Err(KeyError::Owner {
-            path: path.to_owned(),
-            owner,
-        });
-    }
-    Ok(())
-}
-
-fn decode_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
-    let mut digits = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    while let Some(high) = digits.next() {
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let mut byte = u8::try_from(digit(*high)? * 16 + digit(*digits.next()?)?).ok()?;
-        bytes.push(byte);
-        byte.zeroize();
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -315,22 +243,5 @@ mod tests {
             new(Suite::AesCbc128HmacSha256, &unauthenticated),
             Err(KeyError::Zero)
         ));
-    }
-
-    #[test]
-    fn hexadecimal_may_be_laid_out_freely() {
-        assert_eq!(
-            decode_hex(b" 0aFf\n 10\t").as_deref(),
-            Some(&vec![0x0a, 0xff, 0x10])
-        );
-        assert_eq!(decode_hex(b"0a f"), None);
-        assert_eq!(decode_hex(b"0x0a"), None);
-    }
-
-    #[test]
-    fn only_the_owner_may_have_access() {
-        let check = |mode, owner, user| check_access(Path::new("k"), mode, owner, user).is_ok();
-        assert!(check(0o100_600, 0, 0) && check(0o100_400, 7, 7) && check(0o100_600, 0, 7));
-        assert!(!check(0o100_640, 0, 0) && !check(0o100_602, 0, 0) && !check(0o100_600, 7, 0));
     }
 }

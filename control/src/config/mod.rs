@@ -14,6 +14,8 @@ mod draft;
 mod finish;
 pub mod host;
 mod key;
+mod key_file;
+mod keying;
 mod keys;
 mod model;
 mod positions;
@@ -27,15 +29,15 @@ use std::{fs, io::Read as _, path::Path, sync::Arc};
 
 pub use crate::suite::Suite;
 pub use key::{KeyError, KeyMaterial};
+pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
-    Bundle, Config, Endpoints, Gateway, Ivc, Limits, Link, Manual, Rates, Receive, Sa, Security,
-    SplitPolicy, Subnets, Tunnel,
+    Bundle, Config, Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Subnets, Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};
 pub use value::{
-    BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi, Text,
-    TunnelName, ValueError,
+    BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period, Rate,
+    Setting, Spi, Text, TunnelName, ValueError, Volume,
 };
 
 /// The largest configuration file, in bytes: 1 MiB.

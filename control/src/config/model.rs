@@ -9,13 +9,13 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{
-    key::KeyMaterial,
+    keying::{Keying, Manual, Negotiated},
     value::{
-        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Spi,
-        Text, TunnelName, ValueError,
+        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Text,
+        TunnelName, ValueError,
     },
 };
-use crate::suite::Suite;
+use crate::identity::PrivateKey;
 
 /// The configuration of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,8 +37,27 @@ pub struct Gateway {
     pub name: GatewayName,
     /// The interfaces of the private network: at least one, none twice, none of a link.
     pub lan: Vec<InterfaceName>,
+    /// Who the gateway is; there if any tunnel is negotiated.
+    #[serde(flatten)]
+    pub identity: Option<Identity>,
+    /// The TCP port for gateways that open tunnels to this one.
+    pub listen: u16,
+    /// The tunnel endpoints that this gateway hands out, /30 or larger, apart from all other
+    /// addresses of the file; there if any tunnel is opened by the other gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Ipv4Net>,
     /// The sizes of the data path's maps.
     pub limits: Limits,
+}
+
+/// What a gateway proves to others who it is with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The key's file as the configuration names it.
+    pub key_file: PathBuf,
+    /// The private key.
+    #[serde(skip)]
+    pub key: PrivateKey,
 }
 
 /// The sizes of the data path's maps, 1 to 65536 entries each.
@@ -117,24 +136,43 @@ pub struct Tunnel {
     pub description: Option<Text>,
     /// The links that the tunnel may use.
     pub bundle: BundleName,
-    /// The virtual addresses of the two ends of the SVC.
-    pub endpoints: Endpoints,
     /// The two private networks. No subnet overlaps another of them.
     pub subnets: Subnets,
-    /// The IVCs, 1 to [`Tunnel::MAX_IVCS`]; no pair of link and remote address occurs twice in a
-    /// configuration.
-    pub ivcs: Vec<Ivc>,
     /// When packets are split.
     pub split: SplitPolicy,
     /// What TCP's MSS is clamped to; already decided where the file says nothing.
     pub mss: Mss,
     /// The bound of each IVC's virtual queue.
     pub queue: Delay,
-    /// How packets are protected.
-    pub security: Security,
+    /// How its ends, IVCs and keys come about.
+    #[serde(flatten)]
+    pub keying: Keying,
 }
 
 impl Tunnel {
+    /// Returns what the operator wrote down, if that is all there is.
+    #[must_use]
+    pub fn manual(&self) -> Option<&Manual> {
+        match &self.keying {
+            Keying::Manual(manual) => Some(manual),
+            Keying::Negotiated(_) => None,
+        }
+    }
+
+    /// Returns what goes into the negotiation, if there is one.
+    #[must_use]
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        match &self.keying {
+            Keying::Manual(_) => None,
+            Keying::Negotiated(negotiated) => Some(negotiated),
+        }
+    }
+
+    /// The largest replay window in packets: `XFRMA_REPLAY_ESN_MAX` of the kernel's
+    /// `include/uapi/linux/xfrm.h`, 4096 bits. Also the default.
+    pub const MAX_REPLAY_WINDOW: u32 = 4096;
+    /// The smallest replay window in packets: what RFC 4303 section 3.4.3 demands.
+    pub const MIN_REPLAY_WINDOW: u32 = 32;
     /// The most IVCs of one tunnel.
     pub const MAX_IVCS: usize = 16;
     /// The most subnets of one tunnel on either side. The kernel takes three policies for each
@@ -152,15 +190,6 @@ impl Tunnel {
     };
 }
 
-/// The virtual addresses of an SVC's ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Endpoints {
-    /// This gateway's; tunnels of a gateway may share it.
-    pub local: Ipv4Addr,
-    /// The other gateway's; of this tunnel alone.
-    pub remote: Ipv4Addr,
-}
-
 /// The private networks of a tunnel, at least one subnet each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Subnets {
@@ -168,21 +197,6 @@ pub struct Subnets {
     pub local: Vec<Ipv4Net>,
     /// Behind the other gateway.
     pub remote: Vec<Ipv4Net>,
-}
-
-/// A pair of link addresses that carries a tunnel's packets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ivc {
-    /// The link of this gateway, one of the tunnel's bundle.
-    pub link: LinkName,
-    /// The address of the other gateway's link.
-    pub remote: Ipv4Addr,
-    /// The rate towards the other gateway; the link's rate up where the file says nothing.
-    pub rate: Rate,
-    /// The one-way latency; the link's where the file says nothing.
-    pub latency: Delay,
-    /// The path's MTU; the link's where the file says nothing.
-    pub mtu: Setting<Mtu>,
 }
 
 /// When packets are split over IVCs.
@@ -209,47 +223,6 @@ pub enum Receive {
     Xdp,
     /// TC ingress.
     Tc,
-}
-
-/// How a tunnel's packets are protected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "mode", rename_all = "kebab-case")]
-pub enum Security {
-    /// ESP with keys that the operator distributes.
-    Manual(Manual),
-}
-
-/// ESP with manual keys. Extended sequence numbers (RFC 4303 section 2.2.1) are always on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Manual {
-    /// The suite of both directions.
-    pub suite: Suite,
-    /// The SA towards the other gateway.
-    pub outbound: Sa,
-    /// The SA from the other gateway.
-    pub inbound: Sa,
-    /// The anti-replay window in packets, 32 to 4096.
-    pub replay_window: u32,
-}
-
-impl Manual {
-    /// The largest replay window in packets: `XFRMA_REPLAY_ESN_MAX` of the kernel's
-    /// `include/uapi/linux/xfrm.h`, 4096 bits. Also the default.
-    pub const MAX_REPLAY_WINDOW: u32 = 4096;
-    /// The smallest replay window in packets: what RFC 4303 section 3.4.3 demands.
-    pub const MIN_REPLAY_WINDOW: u32 = 32;
-}
-
-/// One direction of a tunnel's ESP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sa {
-    /// The SPI; of this SA alone.
-    pub spi: Spi,
-    /// The key's file as the configuration names it.
-    pub key_file: PathBuf,
-    /// The key; no other SA has it.
-    #[serde(skip)]
-    pub key: KeyMaterial,
 }
 
 macro_rules! choice {

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{dataplane::DataplaneError, kernel::netlink::NetlinkError, reconcile::ReconcileError};
+use crate::{
+    dataplane::DataplaneError, kernel::netlink::NetlinkError, reconcile::ReconcileError,
+    transport::TransportError, vpn::IllegalSa,
+};
 
 /// An error that ends the daemon, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,15 @@ pub enum DaemonError {
     /// The kernel's configuration cannot be read.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    /// A tunnel of the configuration cannot run.
+    #[error(transparent)]
+    Tunnel(#[from] IllegalSa),
     /// The kernel's events cannot be heard.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// Gateways cannot be reached, or cannot reach this one.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// A daemon that was asked to end does not.
     #[error("the running withy does not end: stop it, then try again")]
     StillRunning,

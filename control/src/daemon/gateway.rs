@@ -10,16 +10,19 @@ use tracing::info;
 use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pulse};
 use crate::{
     api::{protocol::Response, report},
-    bundle::{self, Slots},
-    config::{Config, LinkName},
+    bundle::{self, IvcId, Slots},
+    config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
-    kernel::{facts::LinkFacts, netlink::NetlinkError},
+    kernel::{
+        facts::LinkFacts,
+        netlink::{Netlink, NetlinkError},
+    },
     link::{self, Links},
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
     },
-    vpn,
+    vpn::{self, Running, RunningTunnels},
 };
 
 type Facts = BTreeMap<InterfaceName, LinkFacts>;
@@ -27,6 +30,10 @@ type Facts = BTreeMap<InterfaceName, LinkFacts>;
 /// A running gateway.
 pub(super) struct Gateway {
     config: Config,
+    /// The tunnels that run by the configuration alone.
+    manual: RunningTunnels,
+    /// All tunnels that run.
+    running: RunningTunnels,
     directories: Directories,
     reconciler: Reconciler,
     dataplane: Dataplane,
@@ -35,6 +42,8 @@ pub(super) struct Gateway {
     links: Links,
     problems: Problems,
     pulse: Pulse,
+    /// IVCs whose other end does not work, as the other side says.
+    impaired: BTreeSet<IvcId>,
     /// What the last round attached and set.
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
@@ -54,8 +63,11 @@ impl Gateway {
         let mut dataplane = Dataplane::load(&directories.bpffs, limits)?;
         let tables = dataplane.tables()?;
         let slots = Slots::adopt(&tables.svcs()?, &tables.ivcs()?);
-        Ok(Self {
-            pulse: Pulse::new(&config),
+        let mut gateway = Self {
+            manual: vpn::manual(&config)?,
+            running: RunningTunnels::new(),
+            pulse: Pulse::new(),
+            impaired: BTreeSet::new(),
             attached: Vec::new(),
             settings: Vec::new(),
             config,
@@ -69,7 +81,33 @@ impl Gateway {
             started: now(),
             since: BTreeMap::new(),
             receive: BTreeMap::new(),
-        })
+        };
+        gateway.set_running(RunningTunnels::new(), BTreeSet::new());
+        Ok(gateway)
+    }
+
+    /// The configuration.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The links as they are.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The connection to the kernel.
+    pub(super) fn netlink(&self) -> &Netlink {
+        self.reconciler.netlink()
+    }
+
+    /// Takes the negotiated tunnels as they run now, beside the manual ones. Maps and kernel follow when
+    /// it converges.
+    pub(super) fn set_running(&mut self, negotiated: RunningTunnels, impaired: BTreeSet<IvcId>) {
+        self.impaired = impaired;
+        self.running = negotiated;
+        self.running.extend(self.manual.clone());
+        self.pulse.set(&self.running);
     }
 
     /// Brings everything to the stated condition as far as possible; returns how long it took.
@@ -102,7 +140,7 @@ impl Gateway {
         let came = self.tables.keepalives();
         if !self
             .pulse
-            .beat(&self.config, &self.links, &self.slots, came)
+            .beat(&self.running, &self.links, &self.slots, came)
         {
             return;
         }
@@ -118,7 +156,14 @@ impl Gateway {
         self.fill_tables(problems)?;
         let facts = self.ensure_bundle(facts, problems).await?;
         self.attach(&facts, problems);
-        match vpn::desired(&self.config, &self.links, &self.slots, facts.values()) {
+        let desired = vpn::desired(
+            &self.config,
+            &self.running,
+            &self.links,
+            &self.slots,
+            facts.values(),
+        );
+        match desired {
             Ok(desired) => {
                 let outcome = self.reconciler.reconcile(&desired).await?;
                 self.settings = settings(&desired);
@@ -154,8 +199,9 @@ impl Gateway {
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
         let contents = bundle::contents(
             &self.config,
+            &self.running,
             &self.links,
-            self.pulse.silent(),
+            &self.mute(),
             &mut self.slots,
         );
         self.slots.forget_found();
@@ -167,6 +213,20 @@ impl Gateway {
         self.tables.set_subnets(&contents.subnets)?;
         problems.extend(contents.refused);
         Ok(())
+    }
+
+    /// The IVCs that carry no data: over which nothing comes, or whose other end does not work. Where those would be all
+    /// of a tunnel's, what the other side says does not count.
+    fn mute(&self) -> BTreeSet<IvcId> {
+        let silent = self.pulse.silent();
+        let mut mute = silent.clone();
+        for tunnel in self.running.values() {
+            let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
+            if ids().any(|id| !silent.contains(&id) && !self.impaired.contains(&id)) {
+                mute.extend(ids().filter(|id| self.impaired.contains(id)));
+            }
+        }
+        mute
     }
 
     /// Makes the bundle device, and looks again if that changed anything.
@@ -214,18 +274,39 @@ impl Gateway {
         }
     }
 
+    /// The bytes that each tunnel has carried in the direction that has more.
+    pub(super) fn traffic(&self) -> Vec<(TunnelName, u64)> {
+        let bytes = |tunnel: &Running| {
+            let slots = tunnel
+                .ivcs
+                .iter()
+                .filter_map(|ivc| self.slots.ivc_of(&bundle::ident(tunnel, ivc)));
+            let counters = slots.filter_map(|slot| self.tables.counters(slot).ok());
+            let (tx, rx) = counters.fold((0, 0), |(tx, rx), ivc| {
+                (tx + ivc.tx.bytes, rx + ivc.rx.bytes)
+            });
+            tx.max(rx)
+        };
+        self.running
+            .iter()
+            .map(|(name, tunnel)| (name.clone(), bytes(tunnel)))
+            .collect()
+    }
+
     /// Tells how everything is.
-    pub(super) fn status(&self) -> Response {
+    pub(super) fn status(&self, refused: Vec<(&'static str, u64)>) -> Response {
         let view = report::View {
             config: &self.config,
+            running: &self.running,
             links: &self.links,
             since: &self.since,
             receive: &self.receive,
             tables: &self.tables,
-            silent: self.pulse.silent(),
+            silent: &self.mute(),
             rejected: self.pulse.rejected,
             started: self.started,
             problems: self.problems.list(),
+            refused,
         };
         match report::status(&view, &self.slots) {
             Ok(status) => Response::Status(Box::new(status)),

@@ -8,6 +8,7 @@ mod directories;
 mod error;
 mod gateway;
 mod lock;
+mod negotiation;
 mod problems;
 mod pulse;
 mod take_down;
@@ -21,8 +22,8 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::gateway::Gateway;
 pub use self::{directories::Directories, error::DaemonError, take_down::take_down};
+use self::{gateway::Gateway, negotiation::Negotiation};
 use crate::{
     api::{
         protocol::{Request, Response},
@@ -52,8 +53,13 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     let mut monitor = Monitor::open()?;
     let (calls, mut called) = mpsc::channel(16);
     let socket = directories.socket();
+    let state_dir = directories.state_dir.clone();
     let mut gateway = Gateway::start(config, directories)?;
+    let mut negotiation =
+        Negotiation::start(gateway.config(), &state_dir, gateway.netlink()).await?;
+    negotiation.show(&mut gateway);
     gateway.converge().await;
+    settle(&mut gateway, &mut negotiation).await;
     let listener = server::listen(&socket).map_err(|source| DaemonError::Socket {
         path: socket.clone(),
         source,
@@ -66,6 +72,8 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     let mut round = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
     let mut pulse = tokio::time::interval(liveness::INTERVAL);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = tokio::time::interval(negotiation::TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // Keepalives first: they must not be late because something else is always there.
@@ -75,6 +83,15 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
             change = monitor.changed() => {
                 debug!(?change, "the kernel's configuration changed");
                 gateway.converge().await;
+                settle(&mut gateway, &mut negotiation).await;
+            }
+            occurrence = negotiation.next() => {
+                negotiation.take(occurrence);
+                settle(&mut gateway, &mut negotiation).await;
+            }
+            _ = tick.tick() => {
+                negotiation.tick();
+                settle(&mut gateway, &mut negotiation).await;
             }
             _ = audit.tick() => {
                 if !gateway.stands() {
@@ -84,9 +101,11 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
             _ = round.tick() => {
                 let took = gateway.converge().await;
                 round.reset_after(ROUND.max(took * ROUND_SHARE));
+                negotiation.count(gateway.traffic());
+                settle(&mut gateway, &mut negotiation).await;
             }
             Some(call) = called.recv() => {
-                if answer(&gateway, call) {
+                if answer(&gateway, &mut negotiation, call) {
                     break;
                 }
             }
@@ -98,10 +117,22 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     Ok(())
 }
 
+/// Brings the kernel to what was agreed, and the machines to what the kernel has, until nothing is left to do.
+async fn settle(gateway: &mut Gateway, negotiation: &mut Negotiation) {
+    negotiation.set_links(gateway.config(), gateway.links());
+    while let Some(revision) = negotiation.take_wanted() {
+        negotiation.show(gateway);
+        gateway.converge().await;
+        negotiation.installed(revision);
+        negotiation.set_links(gateway.config(), gateway.links());
+    }
+}
+
 /// Answers a request; returns whether it was the last.
-fn answer(gateway: &Gateway, call: Call) -> bool {
+fn answer(gateway: &Gateway, negotiation: &mut Negotiation, call: Call) -> bool {
     let (response, last) = match call.request {
-        Request::Status => (gateway.status(), false),
+        Request::Status => (gateway.status(negotiation.refused()), false),
+        Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), false),
         Request::Stop => (Response::Stopping, true),
     };
     // The caller may have gone.

@@ -11,10 +11,11 @@ use withy_common::keepalive::Keepalive;
 
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, LinkName, Security, Tunnel},
+    config::LinkName,
     kernel::raw::LinkSocket,
     link::{Interface, Links},
-    liveness::{KeepaliveKey, Liveness, Message, Rejected},
+    liveness::{Liveness, Message, Rejected, TunnelKeys},
+    vpn::{Running, RunningTunnels},
 };
 
 /// The keepalives of a gateway.
@@ -22,7 +23,7 @@ pub(super) struct Pulse {
     begun: Instant,
     liveness: Liveness,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
-    keys: BTreeMap<Ipv4Addr, (KeepaliveKey, KeepaliveKey)>,
+    keys: BTreeMap<Ipv4Addr, TunnelKeys>,
     silent: BTreeSet<IvcId>,
     /// The time in the last message sent.
     time: u64,
@@ -31,36 +32,31 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Derives the keys of all tunnels.
-    pub(super) fn new(config: &Config) -> Self {
-        let keys = |tunnel: &Tunnel| {
-            let Security::Manual(security) = &tunnel.security;
-            let derive = |material| KeepaliveKey::derive(material);
-            (
-                derive(security.outbound.key.material()),
-                derive(security.inbound.key.material()),
-            )
-        };
-        let mut pulse = Self {
+    /// Begins with no tunnel.
+    pub(super) fn new() -> Self {
+        Self {
             begun: Instant::now(),
             liveness: Liveness::default(),
             sockets: BTreeMap::new(),
-            keys: config
-                .tunnels
-                .values()
-                .map(|tunnel| (tunnel.endpoints.remote, keys(tunnel)))
-                .collect(),
+            keys: BTreeMap::new(),
             silent: BTreeSet::new(),
             time: 0,
             rejected: 0,
-        };
-        let ids = config
-            .tunnels
+        }
+    }
+
+    /// Learns which tunnels run: their keys and IVCs. What is known of IVCs that stay is kept.
+    pub(super) fn set(&mut self, running: &RunningTunnels) {
+        self.keys = running
+            .values()
+            .map(|tunnel| (tunnel.endpoints.remote, keys(tunnel)))
+            .collect();
+        let ids = running
             .values()
             .flat_map(|tunnel| tunnel.ivcs.iter().map(|ivc| ident(tunnel, ivc)))
             .collect();
-        pulse.liveness.set(&ids, Duration::ZERO);
-        pulse
+        self.silent = self.silent.intersection(&ids).cloned().collect();
+        self.liveness.set(&ids, self.begun.elapsed());
     }
 
     /// The IVCs that are silent.
@@ -71,7 +67,7 @@ impl Pulse {
     /// Takes in what came, judges, and sends; returns whether another set of IVCs is silent now.
     pub(super) fn beat(
         &mut self,
-        config: &Config,
+        running: &RunningTunnels,
         links: &Links,
         slots: &Slots,
         came: Vec<Keepalive>,
@@ -90,7 +86,7 @@ impl Pulse {
         for id in self.silent.difference(&silent) {
             info!(link = %id.1, remote = %id.2, "this IVC carries data again");
         }
-        self.send(config, links, now);
+        self.send(running, links, now);
         std::mem::replace(&mut self.silent, silent) != self.silent
     }
 
@@ -106,12 +102,12 @@ impl Pulse {
             .get(&id.1)
             .and_then(|link| link.address)
             .ok_or(Rejected::Unknown)?;
-        let (_, inbound) = self.keys.get(&id.0).ok_or(Rejected::Unknown)?;
-        let message = inbound.open(&keepalive.bytes, id.2, local)?;
+        let keys = self.keys.get(&id.0).ok_or(Rejected::Unknown)?;
+        let message = keys.open(&keepalive.bytes, id.2, local)?;
         self.liveness.heard(id, message, now)
     }
 
-    fn send(&mut self, config: &Config, links: &Links, now: Duration) {
+    fn send(&mut self, running: &RunningTunnels, links: &Links, now: Duration) {
         let clock = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -119,10 +115,10 @@ impl Pulse {
             .unwrap_or(u64::MAX)
             .max(self.time + 1);
         self.open_sockets(links);
-        for tunnel in config.tunnels.values() {
+        for tunnel in running.values() {
             for ivc in &tunnel.ivcs {
                 let id = ident(tunnel, ivc);
-                let (Some((_, local, socket)), Some((outbound, _))) =
+                let (Some((_, local, socket)), Some(keys)) =
                     (self.sockets.get(&ivc.link), self.keys.get(&id.0))
                 else {
                     continue;
@@ -131,7 +127,9 @@ impl Pulse {
                     hears: self.liveness.hears(&id, now),
                     time: self.time,
                 };
-                let bytes = outbound.seal(message, *local, ivc.remote);
+                let Some(bytes) = keys.seal(message, *local, ivc.remote) else {
+                    continue;
+                };
                 // A keepalive that cannot leave is as good as lost, and the other side will notice.
                 if let Err(error) = socket.send_esp(ivc.remote, &bytes) {
                     debug!(%error, link = %ivc.link, remote = %ivc.remote, "no keepalive");
@@ -163,4 +161,10 @@ impl Pulse {
             }
         }
     }
+}
+
+fn keys(tunnel: &Running) -> TunnelKeys {
+    let outbound = tunnel.outbound.iter().map(|sa| sa.key.material());
+    let inbound = tunnel.inbound.iter().map(|sa| sa.key.material());
+    TunnelKeys::derive(outbound, inbound)
 }

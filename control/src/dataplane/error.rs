@@ -6,7 +6,7 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The directory of the pins cannot be used.
-    #[error("cannot use {path} for pinned maps and programs: {source} (is a bpffs mounted there?)")]
+    #[error("cannot use {path} for pinned maps and programs: {source}")]
     Directory {
         /// The directory or pin.
         path: PathBuf,

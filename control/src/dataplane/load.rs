@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{
     DataplaneError, OBJECT,
     attach::Hook,
+    bpffs,
     pins::Pins,
     tables::{self, Tables},
 };
@@ -56,6 +57,7 @@ impl Dataplane {
     /// 5.18, for XDP programs that accept frames in several buffers.
     pub fn load(base: &Path, limits: Limits) -> Result<Self, DataplaneError> {
         let pins = Pins::new(base);
+        bpffs::ensure(base)?;
         pins.create()?;
         let layouts = tables::layouts(limits);
         let paths: Vec<_> = layouts.iter().map(|layout| pins.map(layout.name)).collect();

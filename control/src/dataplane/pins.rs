@@ -75,16 +75,29 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes everything below the base, of all layouts, and the base itself.
+    /// Removes the pins of all layouts, and the base itself unless it is a mount point or holds something else.
     pub(super) fn remove_all(base: &Path) -> Result<(), DataplaneError> {
-        match fs::remove_dir_all(base) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DataplaneError::Directory {
-                    path: base.to_owned(),
-                    source: error,
-                })
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataplaneError::Directory { path, source }
+        };
+        let entries = match fs::read_dir(base) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed(base))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed(base))?;
+            if is_layout(&entry.file_name().to_string_lossy()) {
+                fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
             }
-            _ => Ok(()),
         }
+        // Whatever keeps it is not Withy's.
+        let _ = fs::remove_dir(base);
+        Ok(())
     }
+}
+
+fn is_layout(name: &str) -> bool {
+    name.strip_prefix('v')
+        .is_some_and(|number| number.parse::<u32>().is_ok())
 }

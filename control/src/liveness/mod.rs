@@ -16,6 +16,7 @@
 //! Where no IVC of a tunnel is live, none counts as silent: then the other side's daemon is down, which
 //! must not take the network down, or nothing works anyway.
 
+mod keys;
 mod message;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use keys::TunnelKeys;
 pub use message::{KeepaliveKey, Message, Rejected};
 
 use crate::bundle::IvcId;

@@ -4,19 +4,22 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::path::{BUNDLE_MTU, Path, SHIM};
+use super::{
+    Running, RunningSa, RunningTunnels,
+    path::{BUNDLE_MTU, Path, SHIM},
+};
 use crate::{
     bundle::Slots,
-    config::{self, Config, Security, Tunnel},
+    config::{self, Config},
     kernel::facts::LinkFacts,
     link::{LinkView, Links},
     reconcile::{
         Contradiction, Desired,
         objects::{
-            Address, BundleDevice, BundleMtu, Direction, EspKey, Gateway, IllegalKeyLength,
-            IllegalReplayWindow, IllegalSpi, IllegalSysctlPath, Inbound, InterfaceName, Object,
-            Outbound, PathMtu, Policy, PolicyDirection, ReplayWindow, ReqId, Route, RouteMetrics,
-            RouteTarget, Rule, SecurityAssociation, Spi, Sysctl, SysctlPath, TABLE_MAIN, Template,
+            Address, BundleDevice, BundleMtu, Direction, Gateway, IllegalReplayWindow,
+            IllegalSysctlPath, Inbound, InterfaceName, Object, Outbound, PathMtu, Policy,
+            PolicyDirection, ReplayWindow, ReqId, Route, RouteMetrics, RouteTarget, Rule,
+            SecurityAssociation, Sysctl, SysctlPath, TABLE_MAIN, Template,
         },
     },
 };
@@ -35,12 +38,6 @@ pub enum Wanted {
     /// Two objects of which the kernel can hold one.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
-    /// A key of another length than its suite takes.
-    #[error(transparent)]
-    Key(#[from] IllegalKeyLength),
-    /// A reserved SPI.
-    #[error(transparent)]
-    Spi(#[from] IllegalSpi),
     /// A window that the kernel does not offer.
     #[error(transparent)]
     ReplayWindow(#[from] IllegalReplayWindow),
@@ -57,13 +54,15 @@ pub(crate) fn bundle_device() -> BundleDevice {
     BundleDevice::standard(BundleMtu::new(BUNDLE_MTU).unwrap_or(BundleMtu::MAX))
 }
 
-/// States everything that the configuration wants of the kernel, with the links as they are.
+/// States everything that the configuration and the tunnels that run want of the kernel, with the
+/// links as they are.
 ///
 /// # Errors
 ///
-/// The configuration wants something impossible; its checks leave little that could be.
+/// Something impossible is wanted; the checks of the configuration leave little that could be.
 pub fn desired<'a>(
     config: &Config,
+    running: &RunningTunnels,
     links: &Links,
     slots: &Slots,
     facts: impl Iterator<Item = &'a LinkFacts> + Clone,
@@ -86,7 +85,7 @@ pub fn desired<'a>(
         .filter(|facts| lan.contains(&facts.name))
         .flat_map(|facts| facts.addresses.iter().map(Ipv4Net::addr))
         .collect();
-    for tunnel in config.tunnels.values() {
+    for tunnel in running.values() {
         // The slot stays the tunnel's while others come and go, and so its associations stay. A
         // tunnel without one has no room in the maps, which is told elsewhere.
         if let Some(slot) = slots.svc_of(tunnel.endpoints.remote) {
@@ -94,7 +93,41 @@ pub fn desired<'a>(
             self::tunnel(&mut desired, tunnel, Path::of(tunnel, links), reqid, &own)?;
         }
     }
+    closed(&mut desired, config, running)?;
     Ok(desired)
+}
+
+/// What belongs to a remote subnet must not leave in plain text because nothing is negotiated for it
+/// yet: it goes into the bundle device, whose program drops it.
+fn closed(desired: &mut Desired, config: &Config, running: &RunningTunnels) -> Result<(), Wanted> {
+    for (name, tunnel) in &config.tunnels {
+        let open = running.get(name).map(|tunnel| &tunnel.subnets.remote);
+        for subnet in &tunnel.subnets.remote {
+            if open.is_none_or(|open| !open.contains(subnet)) {
+                desired.add(into_bundle(*subnet, None, RouteMetrics::default()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A route into the bundle device.
+fn into_bundle(
+    destination: Ipv4Net,
+    preferred_source: Option<Ipv4Addr>,
+    metrics: RouteMetrics,
+) -> Object {
+    Object::Route(Route {
+        table: TABLE_MAIN,
+        destination,
+        priority: 0,
+        target: RouteTarget::Device {
+            device: bundle_device().name,
+            gateway: None,
+        },
+        preferred_source,
+        metrics,
+    })
 }
 
 /// The settings of the machine as a whole.
@@ -160,29 +193,15 @@ fn link(
 
 fn tunnel(
     desired: &mut Desired,
-    tunnel: &Tunnel,
+    tunnel: &Running,
     path: Path,
     reqid: ReqId,
     own: &[Ipv4Addr],
 ) -> Result<(), Wanted> {
-    let device = bundle_device().name;
     desired.add(Object::Address(Address {
-        device: device.clone(),
+        device: bundle_device().name,
         address: tunnel.endpoints.local.into(),
     }))?;
-    let mut route = |destination, preferred_source, metrics| {
-        desired.add(Object::Route(Route {
-            table: TABLE_MAIN,
-            destination,
-            priority: 0,
-            target: RouteTarget::Device {
-                device: device.clone(),
-                gateway: None,
-            },
-            preferred_source,
-            metrics,
-        }))
-    };
     let to_endpoint = RouteMetrics {
         mtu: Some(PathMtu {
             bytes: path.outer + SHIM,
@@ -190,11 +209,11 @@ fn tunnel(
         }),
         advertised_mss: None,
     };
-    route(
+    desired.add(into_bundle(
         tunnel.endpoints.remote.into(),
         Some(tunnel.endpoints.local),
         to_endpoint,
-    )?;
+    ))?;
     // What the gateway itself sends must come from the private network, or no policy matches it.
     let source = own.iter().find(|address| {
         tunnel
@@ -208,41 +227,40 @@ fn tunnel(
         advertised_mss: path.mss.map(u32::from),
     };
     for subnet in &tunnel.subnets.remote {
-        route(*subnet, source.copied(), to_subnet)?;
+        desired.add(into_bundle(*subnet, source.copied(), to_subnet))?;
     }
     associations(desired, tunnel, reqid)?;
     policies(desired, tunnel, reqid)
 }
 
-fn associations(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), Wanted> {
-    let Security::Manual(security) = &tunnel.security;
-    let suite = security.suite;
+fn associations(desired: &mut Desired, tunnel: &Running, reqid: ReqId) -> Result<(), Wanted> {
     let (local, remote) = (tunnel.endpoints.local, tunnel.endpoints.remote);
-    desired.add(Object::Association(SecurityAssociation {
-        source: local,
-        destination: remote,
-        spi: Spi::new(security.outbound.spi.get())?,
-        reqid,
-        key: EspKey::new(suite, security.outbound.key.material().to_vec())?,
-        direction: Direction::Out(Outbound {
-            udp_encapsulation: true,
-            path_mtu_discovery: false,
-        }),
-    }))?;
-    desired.add(Object::Association(SecurityAssociation {
-        source: remote,
-        destination: local,
-        spi: Spi::new(security.inbound.spi.get())?,
-        reqid,
-        key: EspKey::new(suite, security.inbound.key.material().to_vec())?,
-        direction: Direction::In(Inbound {
-            replay_window: ReplayWindow::new(security.replay_window)?,
-        }),
-    }))?;
+    let outward = Direction::Out(Outbound {
+        udp_encapsulation: true,
+        path_mtu_discovery: false,
+    });
+    let inward = Direction::In(Inbound {
+        replay_window: ReplayWindow::new(tunnel.replay_window)?,
+    });
+    for (sas, (source, destination), direction) in [
+        (&tunnel.outbound, (local, remote), outward),
+        (&tunnel.inbound, (remote, local), inward),
+    ] {
+        for RunningSa { spi, key } in sas {
+            desired.add(Object::Association(SecurityAssociation {
+                source,
+                destination,
+                spi: *spi,
+                reqid,
+                key: key.clone(),
+                direction,
+            }))?;
+        }
+    }
     Ok(())
 }
 
-fn policies(desired: &mut Desired, tunnel: &Tunnel, reqid: ReqId) -> Result<(), Wanted> {
+fn policies(desired: &mut Desired, tunnel: &Running, reqid: ReqId) -> Result<(), Wanted> {
     let endpoints = (tunnel.endpoints.local, tunnel.endpoints.remote);
     for local in &tunnel.subnets.local {
         for remote in &tunnel.subnets.remote {

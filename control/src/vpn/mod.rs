@@ -3,7 +3,10 @@
 mod desired;
 pub mod overhead;
 mod path;
+mod running;
 
 pub(crate) use desired::bundle_device;
 pub use desired::{Wanted, desired};
+pub(crate) use path::ASSUMED_MTU;
 pub use path::{Path, mtu as path_mtu};
+pub use running::{IllegalSa, Running, RunningSa, RunningTunnels, manual};

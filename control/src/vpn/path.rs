@@ -2,9 +2,9 @@
 
 use withy_common::{header, split::MAX_PIECES};
 
-use super::overhead;
+use super::{Running, overhead};
 use crate::{
-    config::{Mss, Security, Setting, SplitPolicy, Tunnel},
+    config::{Mss, Setting, SplitPolicy},
     link::Links,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 /// private network.
 pub(super) const BUNDLE_MTU: u32 = 9216;
 /// The MTU in bytes of a link whose interface is missing, until it is back.
-const ASSUMED_MTU: u32 = 1500;
+pub(crate) const ASSUMED_MTU: u32 = 1500;
 /// What the outbound SA's UDP header adds, in bytes, before `bundle_tx` takes it out again.
 pub(super) const SHIM: u32 = header::UDP_LEN as u32;
 
@@ -33,20 +33,19 @@ impl Path {
     /// All IVCs count, also those that are unusable at the moment: a path MTU that changes with every
     /// cut would break more than it mends.
     #[must_use]
-    pub fn of(tunnel: &Tunnel, links: &Links) -> Self {
+    pub fn of(tunnel: &Running, links: &Links) -> Self {
         let mtus = || (0..tunnel.ivcs.len()).map(|index| mtu(tunnel, index, links));
         let narrowest = mtus().min().unwrap_or(ASSUMED_MTU);
-        let Security::Manual(security) = &tunnel.security;
         let outer = match tunnel.split {
             SplitPolicy::WholeOnly => narrowest,
             SplitPolicy::Mtu | SplitPolicy::Always => {
                 in_pieces(mtus().max().unwrap_or(ASSUMED_MTU)).min(BUNDLE_MTU)
             }
         };
-        let whole = overhead::segment(overhead::inner(security.suite, narrowest));
+        let whole = overhead::segment(overhead::inner(tunnel.suite, narrowest));
         Self {
             outer,
-            inner: overhead::inner(security.suite, outer),
+            inner: overhead::inner(tunnel.suite, outer),
             mss: match tunnel.mss {
                 Mss::Off => None,
                 Mss::Auto => Some(whole),
@@ -58,7 +57,7 @@ impl Path {
 
 /// Returns the MTU in bytes of the IVC at `index` of a tunnel.
 #[must_use]
-pub fn mtu(tunnel: &Tunnel, index: usize, links: &Links) -> u32 {
+pub fn mtu(tunnel: &Running, index: usize, links: &Links) -> u32 {
     let Some(ivc) = tunnel.ivcs.get(index) else {
         return ASSUMED_MTU;
     };

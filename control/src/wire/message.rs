@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use super::{
     codec::{WireError, read_payload},
@@ -96,7 +97,7 @@ pub struct LinkAuthResult {
 }
 
 /// What a gateway tells of the link at its end of an IVC.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 pub struct LinkFacts {
     /// Its name in the gateway's configuration.

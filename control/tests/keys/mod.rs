@@ -18,13 +18,16 @@ const KEYS: [(&str, usize); 10] = [
     ("cbc-256", 64),
 ];
 
+/// A gateway's private key, of the first test vector of RFC 8032 section 7.1.
+pub(crate) const IDENTITY: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=\n";
+
 /// Makes an empty directory that removes itself.
 pub(crate) fn empty_directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-/// Makes a directory with key files `NAME-a`, `NAME-b`, `NAME-2a`, `NAME-2b` for each suite, and
-/// with files that are no good keys.
+/// Makes a directory with key files `NAME-a`, `NAME-b`, `NAME-2a`, `NAME-2b` for each suite, `gateway`
+/// with a gateway's private key, and files that are no good keys.
 pub(crate) fn directory() -> TempDir {
     let directory = empty_directory();
     let path = directory.path();
@@ -35,6 +38,10 @@ pub(crate) fn directory() -> TempDir {
             write(path, &format!("{name}-{suffix}"), &hex(seed, length), 0o600);
         }
     }
+    write(path, "gateway", IDENTITY, 0o600);
+    write(path, "gateway-group-readable", IDENTITY, 0o640);
+    let zero = format!("{}=", "A".repeat(43));
+    write(path, "gateway-zero", &zero, 0o600);
     write(path, "short", &hex(1, 16), 0o600);
     write(path, "empty", "", 0o600);
     write(path, "zero", &"00".repeat(20), 0o600);

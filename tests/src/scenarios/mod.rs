@@ -6,6 +6,7 @@
 mod failover;
 mod hostile;
 mod kernel_tools;
+mod negotiation;
 mod policies;
 mod refusal;
 mod repair;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Scenario> {
         throughput::SCENARIOS,
         failover::SCENARIOS,
         restart::SCENARIOS,
+        negotiation::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,

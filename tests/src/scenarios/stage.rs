@@ -8,8 +8,9 @@ use withy::api::status::{Status, TunnelStatus};
 use crate::{
     gateway::Gateway,
     lab::{Lab, LabBuilder, LinkSpec, Site},
+    negotiated_config,
     shape::Shape,
-    site_config::TunnelSpec,
+    site_config::{Keying, TunnelSpec},
     traffic::{
         icmp::{Ping, ping},
         tcp::{Transfer, Volume},
@@ -102,9 +103,14 @@ fn program() -> Result<PathBuf> {
 impl<'lab> Stage<'lab> {
     /// Writes the configurations as the lab is now.
     pub(super) fn configure(&self) -> Result<()> {
-        self.spec.write(self.lab, "a", "b")?;
-        self.spec.write(self.lab, "b", "a")?;
-        Ok(())
+        match self.spec.keying {
+            Keying::Manual => {
+                self.spec.write(self.lab, "a", "b")?;
+                self.spec.write(self.lab, "b", "a")?;
+                Ok(())
+            }
+            Keying::Negotiated => negotiated_config::write(&self.spec, self.lab, "a", "b"),
+        }
     }
 
     /// Writes the configurations, starts both daemons and waits for the tunnel.

@@ -1,4 +1,4 @@
-//! Tunnel endpoints and the far ends of IVCs against every other address.
+//! Tunnel endpoints and the addresses of other gateways against every other address.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -15,8 +15,7 @@ const ADVICE: &str = "take an address that is used for nothing else";
 pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     between_tunnels(&draft.tunnels, sink);
     let (own, hops) = link_addresses(draft);
-    let ivcs = draft.tunnels.iter().flat_map(|tunnel| &tunnel.ivcs);
-    let far: Vec<&Located<Ipv4Addr>> = ivcs.filter_map(|ivc| ivc.remote.as_ref()).collect();
+    let far = far_addresses(draft);
     for remote in &far {
         if let Some(at) = own.get(&remote.value) {
             let message = format!("{} is this gateway's own, {}", remote.value, at.field);
@@ -41,6 +40,17 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
             sink.error(&endpoint.at, message, ADVICE);
         }
     }
+}
+
+/// The far ends of IVCs, and where peers listen.
+fn far_addresses(draft: &ConfigDraft) -> Vec<Located<Ipv4Addr>> {
+    let remote = |tunnel: &TunnelDraft| {
+        let ivcs = tunnel.ivcs.iter().filter_map(|ivc| ivc.remote.clone());
+        let peer = tunnel.peer().and_then(|peer| peer.address.clone());
+        ivcs.chain(peer.map(|peer| peer.map(|peer| peer.address)))
+            .collect::<Vec<_>>()
+    };
+    draft.tunnels.iter().flat_map(remote).collect()
 }
 
 fn endpoints(tunnel: &TunnelDraft) -> impl Iterator<Item = &Located<Ipv4Addr>> {

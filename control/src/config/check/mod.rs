@@ -5,6 +5,7 @@
 
 mod addresses;
 mod links;
+mod negotiation;
 mod overlap;
 mod security;
 mod tunnels;
@@ -18,4 +19,5 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     overlap::check(draft, sink);
     addresses::check(draft, sink);
     security::check(draft, sink);
+    negotiation::check(draft, sink);
 }

@@ -2,7 +2,7 @@
 
 use super::links::repeated;
 use crate::config::{
-    draft::{ConfigDraft, SaDraft, SecurityDraft},
+    draft::{ConfigDraft, SaDraft, SecurityDraft, TunnelDraft},
     key::KeyMaterial,
     sink::{At, Sink},
 };
@@ -11,7 +11,7 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     let all: Vec<&SecurityDraft> = draft
         .tunnels
         .iter()
-        .filter_map(|tunnel| tunnel.security.as_ref())
+        .filter_map(TunnelDraft::manual)
         .collect();
     let mut sas: Vec<&SaDraft> = all
         .iter()

@@ -149,9 +149,11 @@ fn limits(gateway: &GatewayDraft, tunnels: &[TunnelDraft], sink: &mut Sink) {
         .iter()
         .filter_map(|tunnel| Some(tunnel.remote_endpoint.as_ref()?.value))
         .collect();
+    let negotiated = tunnels.iter().filter_map(TunnelDraft::negotiated).count();
+    let svcs = ends.len() + negotiated;
     let ivcs = tunnels.iter().map(|tunnel| tunnel.ivcs.len()).sum();
     let uses = [
-        (&gateway.svcs, "svcs", limits.svcs, ends.len(), "tunnels"),
+        (&gateway.svcs, "svcs", limits.svcs, svcs, "tunnels"),
         (&gateway.ivcs, "ivcs", limits.ivcs, ivcs, "IVCs"),
     ];
     for (written, name, limit, used, what) in uses {

@@ -155,6 +155,23 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// Returns whether a mapping has a field, without reading it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.child(name).is_some()
+    }
+
+    /// Returns the text of a scalar in nested mappings, without reading it.
+    pub(super) fn glance(&self, [outer, inner]: [&str; 2]) -> Option<&'t str> {
+        match &entry(self.child(outer)?, inner)?.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    fn child(&self, name: &str) -> Option<&'t Node> {
+        entry(self.node, name)
+    }
+
     /// Returns whether the field is a mapping.
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Map(_))
@@ -184,6 +201,16 @@ impl<'t> Field<'t> {
             _ => "write a value after the colon, or leave the field out if it is optional",
         };
         sink.error(&self.at, format!("{found} where {wanted} is needed"), help);
+    }
+}
+
+fn entry<'t>(node: &'t Node, name: &str) -> Option<&'t Node> {
+    match &node.value {
+        Value::Map(entries) => {
+            let found = entries.iter().find(|entry| entry.key == name)?;
+            Some(&found.node)
+        }
+        _ => None,
     }
 }
 
@@ -229,6 +256,14 @@ impl<'t> Map<'t> {
             sink.error(&at, "missing", format!("add {name}: {form}"));
         }
         self.optional(name, sink, read)
+    }
+
+    /// Reports a field that must not be there.
+    pub(super) fn refused(&mut self, name: &'static str, why: &str, help: &str, sink: &mut Sink) {
+        self.optional(name, sink, |field, sink| {
+            sink.error(&field.at, why, help);
+            None::<()>
+        });
     }
 
     /// Reports the fields that nobody asked for.

@@ -5,6 +5,7 @@ use crate::config::{
     draft::GatewayDraft,
     model::Limits,
     sink::{Located, Sink},
+    value::Subnet,
 };
 
 pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
@@ -13,13 +14,28 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
     let lan = map.required("lan", "[INTERFACE]", sink, |field, sink| {
         field.list(MAX_LIST, sink, Field::parse)
     });
+    let key_file = map.optional("key_file", sink, Field::reference);
+    let listen = map.optional("listen", sink, |field, sink| {
+        let port = field.number(&(1..=u32::from(u16::MAX)), "", sink)?;
+        u16::try_from(port.value).ok()
+    });
+    let pool = map.optional("pool", sink, |field, sink| {
+        let pool: Located<Subnet> = field.parse(sink)?;
+        Some(pool.map(Subnet::get))
+    });
     let (svcs, ivcs) = map
         .optional("limits", sink, |field, sink| Some(limits(field, sink)))
         .unwrap_or_default();
     map.close(sink);
     GatewayDraft {
+        at: field.at.clone(),
         name,
         lan: lan.unwrap_or_default(),
+        key_file,
+        key: None,
+        listen,
+        pool,
+        has_pool: field.has("pool"),
         svcs,
         ivcs,
     }

@@ -3,6 +3,7 @@
 mod field;
 mod gateway;
 mod link;
+mod peer;
 mod security;
 mod tunnel;
 

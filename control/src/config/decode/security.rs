@@ -1,18 +1,22 @@
-//! The security parameters of a tunnel.
+//! The security parameters of a tunnel with manual keys.
 
 use super::field::Field;
 use crate::{
     config::{
         draft::{SaDraft, SecurityDraft},
-        model::Manual,
-        sink::Sink,
+        model::Tunnel,
+        sink::{Located, Sink},
         value::suggest,
     },
     suite::Suite,
 };
 
 /// The ways in which keys can come about.
-const MODES: [&str; 1] = ["manual"];
+const MODES: [&str; 2] = [MANUAL, NEGOTIATED];
+/// The operator distributes keys.
+pub(super) const MANUAL: &str = "manual";
+/// The gateways make keys between them.
+pub(super) const NEGOTIATED: &str = "negotiated";
 
 pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> SecurityDraft {
     let mut map = field.map(sink);
@@ -21,10 +25,7 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> SecurityDraft {
     let form = "{spi: 0x1001, key_file: FILE}";
     let outbound = map.required("outbound", form, sink, |field, sink| Some(sa(field, sink)));
     let inbound = map.required("inbound", form, sink, |field, sink| Some(sa(field, sink)));
-    let replay_window = map.optional("replay_window", sink, |field, sink| {
-        let range = Manual::MIN_REPLAY_WINDOW..=Manual::MAX_REPLAY_WINDOW;
-        field.number(&range, " packets", sink)
-    });
+    let replay_window = map.optional("replay_window", sink, replay_window);
     map.close(sink);
     SecurityDraft {
         suite,
@@ -34,13 +35,18 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> SecurityDraft {
     }
 }
 
-fn mode(field: &Field<'_>, sink: &mut Sink) -> Option<()> {
+pub(super) fn mode(field: &Field<'_>, sink: &mut Sink) -> Option<()> {
     let mode = field.reference(sink)?;
     if !MODES.contains(&mode.value.as_str()) {
         let message = format!("{} is not a mode", crate::config::value::quote(&mode.value));
         sink.error(&mode.at, message, suggest(&mode.value, &MODES));
     }
     Some(())
+}
+
+pub(super) fn replay_window(field: &Field<'_>, sink: &mut Sink) -> Option<Located<u32>> {
+    let range = Tunnel::MIN_REPLAY_WINDOW..=Tunnel::MAX_REPLAY_WINDOW;
+    field.number(&range, " packets", sink)
 }
 
 fn sa(field: &Field<'_>, sink: &mut Sink) -> SaDraft {

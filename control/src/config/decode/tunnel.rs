@@ -4,9 +4,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{field::Field, name, security};
+use super::{
+    field::{Field, Map},
+    name, peer, security,
+};
 use crate::config::{
-    draft::{IvcDraft, TunnelDraft},
+    draft::{IvcDraft, KeyingDraft, TunnelDraft},
     model::Tunnel,
     sink::{Located, Sink},
     value::{Delay, HostAddress, Subnet},
@@ -17,27 +20,19 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
     let mut map = field.map(sink);
     let description = map.optional("description", sink, Field::parse);
     let bundle = map.required("bundle", "NAME", sink, Field::reference);
-    let form = "{local: ADDRESS, remote: ADDRESS}";
-    let endpoints = map.required("endpoints", form, sink, |field, sink| {
-        Some(pair(field, sink, address))
-    });
     let form = "{local: [SUBNET], remote: [SUBNET]}";
     let subnets = map.required("subnets", form, sink, |field, sink| {
         Some(pair(field, sink, subnets))
     });
-    let ivcs = map.required(
-        "ivcs",
-        "[{link: LINK, remote: ADDRESS}, …]",
-        sink,
-        |field, sink| field.list(Tunnel::MAX_IVCS, sink, |field, sink| Some(ivc(field, sink))),
-    );
     let split = map.optional("split", sink, Field::parse);
     let mss = map.optional("mss", sink, Field::parse);
     let queue = map.optional("queue", sink, queue);
-    let form = "{mode: manual, suite: aes-gcm-128, outbound: …, inbound: …}";
-    let security = map.required("security", form, sink, |field, sink| {
-        Some(security::decode(field, sink))
-    });
+    let (keying, endpoints, ivcs) = if is_manual(field) {
+        manual(&mut map, sink)
+    } else {
+        let negotiated = peer::negotiated(&mut map, sink);
+        (KeyingDraft::Negotiated(negotiated), None, None)
+    };
     map.close(sink);
     let (local_endpoint, remote_endpoint) = endpoints.unwrap_or_default();
     let (local_subnets, remote_subnets) = subnets.unwrap_or_default();
@@ -54,8 +49,46 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         split,
         mss,
         queue,
-        security,
+        keying,
     }
+}
+
+/// Tells by what is written whether the operator distributes keys: the mode, and where that is left
+/// out or misspelt, the fields of either way.
+fn is_manual(field: &Field<'_>) -> bool {
+    match field.glance(["security", "mode"]) {
+        Some(security::MANUAL) => true,
+        Some(security::NEGOTIATED) => false,
+        _ => {
+            let written = ["endpoints", "ivcs", "security"];
+            !field.has("peer") && written.iter().any(|name| field.has(name))
+        }
+    }
+}
+
+type Ends = (Option<Located<Ipv4Addr>>, Option<Located<Ipv4Addr>>);
+
+/// Reads the fields of a manual tunnel that negotiated ones do not have.
+fn manual(
+    map: &mut Map<'_>,
+    sink: &mut Sink,
+) -> (KeyingDraft, Option<Ends>, Option<Vec<IvcDraft>>) {
+    let why = "of no use where keys are manual";
+    let help = "leave it out; or leave endpoints and ivcs out, and write mode: negotiated";
+    map.refused("peer", why, help, sink);
+    let form = "{local: ADDRESS, remote: ADDRESS}";
+    let endpoints = map.required("endpoints", form, sink, |field, sink| {
+        Some(pair(field, sink, address))
+    });
+    let form = "[{link: LINK, remote: ADDRESS}, …]";
+    let ivcs = map.required("ivcs", form, sink, |field, sink| {
+        field.list(Tunnel::MAX_IVCS, sink, |field, sink| Some(ivc(field, sink)))
+    });
+    let form = "{mode: manual, suite: aes-gcm-128, outbound: …, inbound: …}";
+    let security = map.required("security", form, sink, |field, sink| {
+        Some(security::decode(field, sink))
+    });
+    (KeyingDraft::Manual(security), endpoints, ivcs)
 }
 
 /// Reads what there is of either end.

@@ -5,8 +5,10 @@
 
 mod address;
 mod error;
+mod limit;
 mod mtu;
 mod name;
+mod peer;
 mod quantity;
 mod setting;
 mod spi;
@@ -15,8 +17,11 @@ mod text;
 pub(crate) use address::{HostAddress, Subnet};
 pub use error::ValueError;
 pub(crate) use error::{disarm, nearest, quote, suggest};
+pub use limit::{Period, Volume};
 pub use mtu::{Mss, Mtu};
 pub use name::{BundleName, GatewayName, InterfaceName, LinkName, TunnelName};
+pub use peer::PeerAddress;
+pub(crate) use peer::PeerKey;
 pub use quantity::{Delay, Rate};
 pub use setting::Setting;
 pub use spi::Spi;

@@ -1,6 +1,6 @@
 use std::{borrow::Borrow, fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ValueError;
 
@@ -14,8 +14,8 @@ const INTERFACE_MAX: usize = 15;
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $form:literal, $legal:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(transparent)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -34,6 +34,14 @@ macro_rules! name {
                     return Ok(Self(text.to_owned()));
                 }
                 Err(ValueError::Malformed { text: text.to_owned(), what: $what, form: $form })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                text.parse()
             }
         }
 

@@ -46,6 +46,11 @@ impl EspKey {
         self.suite
     }
 
+    /// All of the keying material.
+    pub(crate) fn material(&self) -> &[u8] {
+        &self.material
+    }
+
     /// The cipher's part; for an AEAD that is everything, salt included, as the kernel wants it.
     pub(crate) fn cipher(&self) -> &[u8] {
         &self.material[..self.material.len() - self.suite.auth_key_len()]

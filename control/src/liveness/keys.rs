@@ -1,0 +1,92 @@
+//! The keys of a tunnel's keepalives, while its SAs come and go.
+
+use std::net::Ipv4Addr;
+
+use withy_common::keepalive::LEN;
+
+use super::{KeepaliveKey, Message, Rejected};
+
+/// The keys of a tunnel's keepalives: of the newest SA to send with, of all SAs to believe, because
+/// two gateways do not change theirs at the same moment.
+#[derive(Debug)]
+pub struct TunnelKeys {
+    outbound: Option<KeepaliveKey>,
+    inbound: Vec<KeepaliveKey>,
+}
+
+impl TunnelKeys {
+    /// Derives the keys from the key materials of the SAs of both directions, the newest last.
+    #[must_use]
+    pub fn derive<'a>(
+        outbound: impl DoubleEndedIterator<Item = &'a [u8]>,
+        inbound: impl DoubleEndedIterator<Item = &'a [u8]>,
+    ) -> Self {
+        Self {
+            outbound: outbound.last().map(KeepaliveKey::derive),
+            // The newest is the likeliest.
+            inbound: inbound.rev().map(KeepaliveKey::derive).collect(),
+        }
+    }
+
+    /// Writes a message from one link address to the other, if there is an SA that way.
+    #[must_use]
+    pub fn seal(
+        &self,
+        message: Message,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+    ) -> Option<[u8; LEN]> {
+        let key = self.outbound.as_ref()?;
+        Some(key.seal(message, source, destination))
+    }
+
+    /// Reads a message that came from `source` to `destination`.
+    ///
+    /// # Errors
+    ///
+    /// The message was made with none of the keys, or for another IVC.
+    pub fn open(
+        &self,
+        bytes: &[u8; LEN],
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+    ) -> Result<Message, Rejected> {
+        self.inbound
+            .iter()
+            .find_map(|key| key.open(bytes, source, destination).ok())
+            .ok_or(Rejected::Forged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDS: (Ipv4Addr, Ipv4Addr) =
+        (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1));
+    const MESSAGE: Message = Message {
+        hears: true,
+        time: 7,
+    };
+
+    fn keys(outbound: &[&'static [u8]], inbound: &[&'static [u8]]) -> TunnelKeys {
+        TunnelKeys::derive(outbound.iter().copied(), inbound.iter().copied())
+    }
+
+    #[test]
+    fn the_newest_key_sends_and_every_key_is_believed() {
+        let both = keys(&[b"old", b"new"], &[]);
+        let bytes = both.seal(MESSAGE, ENDS.0, ENDS.1).unwrap();
+        let open = |inbound: &[&'static [u8]]| keys(&[], inbound).open(&bytes, ENDS.0, ENDS.1);
+        assert_eq!(open(&[b"new"]), Ok(MESSAGE));
+        assert_eq!(open(&[b"old", b"new"]), Ok(MESSAGE));
+        assert_eq!(open(&[b"new", b"newer"]), Ok(MESSAGE));
+        assert_eq!(open(&[b"old"]), Err(Rejected::Forged));
+        assert_eq!(open(&[]), Err(Rejected::Forged));
+    }
+
+    #[test]
+    fn without_an_association_nothing_is_sent() {
+        assert_eq!(keys(&[], &[b"one"]).seal(MESSAGE, ENDS.0, ENDS.1), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! All tunnels of a gateway that are negotiated.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
+
+use super::{
+    Action, Agreed, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile, Random,
+    Responder, SaKeys, Saved,
+};
+use crate::{
+    config::{LinkName, TunnelName},
+    identity::PublicKey,
+    wire::Message,
+};
+
+/// A gateway's side of a tunnel.
+#[derive(Debug)]
+pub enum Role {
+    /// It opens the tunnel.
+    Initiator(Box<Initiator>),
+    /// It waits for the other gateway.
+    Responder(Box<Responder>),
+}
+
+/// The negotiated tunnels of a gateway.
+pub struct Sessions {
+    tunnels: BTreeMap<TunnelName, Role>,
+    owners: BTreeMap<ConnectionId, TunnelName>,
+    random: Box<dyn Random + Send>,
+    actions: VecDeque<Action>,
+    next_connection: ConnectionId,
+    revision: u64,
+}
+
+impl Sessions {
+    /// Holds no tunnel yet.
+    #[must_use]
+    pub fn new(random: Box<dyn Random + Send>) -> Self {
+        Self {
+            tunnels: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            random,
+            actions: VecDeque::new(),
+            next_connection: 0,
+            revision: 0,
+        }
+    }
+
+    /// Adds a tunnel.
+    pub fn add(&mut self, role: Role) {
+        self.tunnels.insert(role.profile().tunnel.clone(), role);
+    }
+
+    /// Lists the tunnels.
+    pub fn tunnels(&self) -> impl Iterator<Item = (&TunnelName, &Role)> {
+        self.tunnels.iter()
+    }
+
+    /// Takes what is to be done next.
+    pub fn poll(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front()?;
+        if let Action::Close { connection } = &action {
+            self.owners.remove(connection);
+        }
+        Some(action)
+    }
+
+    /// Learns which links of a tunnel work.
+    pub fn set_links(&mut self, tunnel: &TunnelName, links: Vec<OwnLink>, now: Duration) {
+        self.with(tunnel, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.set_links(links, context),
+            Role::Responder(responder) => responder.set_links(links, context),
+        });
+    }
+
+    /// A connection that a machine wanted is open.
+    pub fn opened(&mut self, id: ConnectionId, secret: ConnectionSecret, now: Duration) {
+        self.with_owner(id, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.opened(id, secret, context),
+            Role::Responder(_) => context.close(id),
+        });
+    }
+
+    /// A connection has come in; returns its number, unless nobody waits for this peer.
+    pub fn accepted(
+        &mut self,
+        peer: PublicKey,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        secret: ConnectionSecret,
+        now: Duration,
+    ) -> Option<ConnectionId> {
+        let waits =
+            |role: &&Role| matches!(role, Role::Responder(_)) && role.profile().peer == peer;
+        let tunnel = self.tunnels.values().find(waits)?.profile().tunnel.clone();
+        self.next_connection += 1;
+        let id = self.next_connection;
+        self.owners.insert(id, tunnel);
+        self.with_owner(id, now, |role, context| match role {
+            Role::Initiator(_) => context.close(id),
+            Role::Responder(responder) => {
+                responder.accepted(id, (*local.ip(), *remote.ip()), secret, context);
+            }
+        });
+        Some(id)
+    }
+
+    /// A connection has ended, or could not be made.
+    pub fn closed(&mut self, id: ConnectionId, reason: &str, now: Duration) {
+        self.with_owner(id, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.closed(id, reason, context),
+            Role::Responder(responder) => responder.closed(id, reason, context),
+        });
+        self.owners.remove(&id);
+    }
+
+    /// Takes in a message.
+    pub fn received(&mut self, id: ConnectionId, request: u32, message: Message, now: Duration) {
+        self.with_owner(id, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.received(id, request, message, context),
+            Role::Responder(responder) => responder.received(id, request, message, context),
+        });
+    }
+
+    /// The kernel has what was agreed at a revision.
+    pub fn installed(&mut self, revision: u64, now: Duration) {
+        self.with_all(now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.installed(revision, context),
+            Role::Responder(responder) => responder.installed(revision, context),
+        });
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Duration) {
+        let endpoints: Vec<(TunnelName, Ipv4Addr)> = self
+            .tunnels
+            .iter()
+            .filter_map(|(name, role)| Some((name.clone(), role.agreed()?.remote)))
+            .collect();
+        self.with_all(now, |role, context| match role {
+            Role::Initiator(initiator) => {
+                let own = &initiator.profile().tunnel;
+                let others = endpoints.iter().filter(|(name, _)| name != own);
+                let taken = others.map(|(_, endpoint)| *endpoint).collect();
+                initiator.set_taken(taken);
+                initiator.tick(context);
+            }
+            Role::Responder(responder) => responder.tick(context),
+        });
+    }
+
+    /// Asks for new keys of a tunnel at once; returns whether this gateway opens that tunnel.
+    pub fn renew(&mut self, tunnel: &TunnelName, now: Duration) -> bool {
+        let mut asked = false;
+        self.with(tunnel, now, |role, context| {
+            if let Role::Initiator(initiator) = role {
+                initiator.renew(context);
+                asked = true;
+            }
+        });
+        asked
+    }
+
+    /// Learns how many bytes a tunnel has carried by now in the direction that has more.
+    pub fn traffic(&mut self, tunnel: &TunnelName, bytes: u64) {
+        if let Some(Role::Initiator(initiator)) = self.tunnels.get_mut(tunnel) {
+            initiator.traffic(bytes);
+        }
+    }
+
+    /// Tells a tunnel's other side that the end of an IVC here works, or does not.
+    pub fn link_state(
+        &mut self,
+        tunnel: &TunnelName,
+        (link, remote): (&LinkName, Ipv4Addr),
+        up: bool,
+        now: Duration,
+    ) {
+        self.with(tunnel, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.link_state(link, remote, up, context),
+            Role::Responder(responder) => responder.link_state(link, remote, up, context),
+        });
+    }
+
+    fn with_owner(
+        &mut self,
+        id: ConnectionId,
+        now: Duration,
+        act: impl FnOnce(&mut Role, &mut Context<'_>),
+    ) {
+        if let Some(tunnel) = self.owners.get(&id).cloned() {
+            self.with(&tunnel, now, act);
+        }
+    }
+
+    fn with_all(&mut self, now: Duration, mut act: impl FnMut(&mut Role, &mut Context<'_>)) {
+        let names: Vec<_> = self.tunnels.keys().cloned().collect();
+        for name in names {
+            self.with(&name, now, &mut act);
+        }
+    }
+
+    fn with(
+        &mut self,
+        tunnel: &TunnelName,
+        now: Duration,
+        act: impl FnOnce(&mut Role, &mut Context<'_>),
+    ) {
+        let Some(role) = self.tunnels.get_mut(tunnel) else {
+            return;
+        };
+        let mut actions = Vec::new();
+        let mut context = Context {
+            now,
+            random: &mut *self.random,
+            actions: &mut actions,
+            next_connection: &mut self.next_connection,
+            revision: &mut self.revision,
+        };
+        act(role, &mut context);
+        for action in &actions {
+            if let Action::Connect { connection, .. } = action {
+                self.owners.insert(*connection, tunnel.clone());
+            }
+        }
+        self.actions.extend(actions);
+    }
+}
+
+impl Role {
+    /// The tunnel's configuration.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        match self {
+            Self::Initiator(initiator) => initiator.profile(),
+            Self::Responder(responder) => responder.profile(),
+        }
+    }
+
+    /// Goes on with what an earlier run left, by the keys of both directions that the kernel has, inbound first.
+    pub fn resume(&mut self, saved: &Saved, keys: (SaKeys, SaKeys), now: Duration) {
+        match self {
+            Self::Initiator(initiator) => initiator.resume(saved, keys, now),
+            Self::Responder(responder) => responder.resume(saved, keys, now),
+        }
+    }
+
+    /// What another run needs in order to go on.
+    #[must_use]
+    pub fn save(&self) -> Option<Saved> {
+        match self {
+            Self::Initiator(initiator) => initiator.save(),
+            Self::Responder(responder) => responder.save(),
+        }
+    }
+
+    /// What is agreed, if anything is.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Agreed> {
+        match self {
+            Self::Initiator(initiator) => initiator.agreed(),
+            Self::Responder(responder) => responder.agreed(),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Gateways that talk to each other in virtual time.
+
+mod network;
+mod tests;

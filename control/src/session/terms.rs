@@ -1,0 +1,146 @@
+//! What a gateway wants of a tunnel, and whether it fits what the other one wants.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use ipnet::Ipv4Net;
+
+use crate::{
+    config::{LinkName, SplitPolicy, TunnelName},
+    identity::PublicKey,
+    suite::Suite,
+    wire::{LinkFacts, Reason, Subnet, SvcCreateRequest, Verdict},
+};
+
+/// A tunnel's configuration, as far as negotiation is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// This gateway's name.
+    pub gateway: String,
+    /// The tunnel's name here.
+    pub tunnel: TunnelName,
+    /// The other gateway.
+    pub peer: PublicKey,
+    /// The subnets behind this gateway.
+    pub local: Vec<Ipv4Net>,
+    /// The subnets that the other gateway may claim, or that this one wants to reach.
+    pub remote: Vec<Ipv4Net>,
+    /// The suites that are accepted, the best one first.
+    pub suites: Vec<Suite>,
+    /// When packets are split.
+    pub split: SplitPolicy,
+    /// The longest time for which keys are used.
+    pub rekey_after: Duration,
+    /// The most bytes in one direction for which keys are used.
+    pub rekey_bytes: u64,
+}
+
+/// A link of this gateway that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnLink {
+    /// Its name.
+    pub name: LinkName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What the other gateway is told of it.
+    pub facts: LinkFacts,
+}
+
+/// What a responder grants.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Granted {
+    pub(super) suite: Suite,
+    pub(super) local: Vec<Ipv4Net>,
+    pub(super) remote: Vec<Ipv4Net>,
+}
+
+impl Profile {
+    /// What an initiator asks for.
+    pub(super) fn request(
+        &self,
+        svc: Option<u64>,
+        spi: u32,
+        taken: Vec<Ipv4Addr>,
+        link: LinkFacts,
+    ) -> SvcCreateRequest {
+        SvcCreateRequest {
+            svc,
+            spi,
+            suites: self.suites.iter().map(ToString::to_string).collect(),
+            initiator_subnets: self.local.iter().copied().map(to_wire).collect(),
+            responder_subnets: self.remote.iter().copied().map(to_wire).collect(),
+            split: self.split.to_string(),
+            taken,
+            link,
+        }
+    }
+
+    /// Judges an initiator's request.
+    pub(super) fn grant(&self, request: &SvcCreateRequest) -> Result<Granted, Verdict> {
+        let remote = within(
+            &request.initiator_subnets,
+            &self.remote,
+            "is not among the subnets.remote of this gateway's tunnel",
+        )?;
+        let local = within(
+            &request.responder_subnets,
+            &self.local,
+            "is not among the subnets.local of this gateway's tunnel",
+        )?;
+        let suite = request
+            .suites
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .find(|suite| self.suites.contains(suite))
+            .ok_or_else(|| {
+                let own: Vec<_> = self.suites.iter().map(|suite| suite.name()).collect();
+                let detail = format!("this gateway accepts {}", own.join(", "));
+                Verdict::refused(Reason::Suite, detail)
+            })?;
+        if request.split != self.split.to_string() {
+            let detail = format!("here it is {}", self.split);
+            return Err(Verdict::refused(Reason::Split, detail));
+        }
+        if request.spi < 256 {
+            let detail = format!("the SPI {} is reserved", request.spi);
+            return Err(Verdict::refused(Reason::Unexpected, detail));
+        }
+        Ok(Granted {
+            suite,
+            local,
+            remote,
+        })
+    }
+}
+
+/// Takes subnets of which each lies within one that is allowed.
+fn within(
+    claimed: &[Subnet],
+    allowed: &[Ipv4Net],
+    complaint: &str,
+) -> Result<Vec<Ipv4Net>, Verdict> {
+    let refuse = |what: String| Verdict::refused(Reason::Subnets, what);
+    if claimed.is_empty() {
+        return Err(refuse("there is none".to_owned()));
+    }
+    claimed
+        .iter()
+        .map(|subnet| {
+            let net = Ipv4Net::new(subnet.address, subnet.prefix)
+                .ok()
+                .filter(|net| net.trunc() == *net)
+                .ok_or_else(|| refuse(format!("{}/{} is none", subnet.address, subnet.prefix)))?;
+            if allowed.iter().any(|allowed| allowed.contains(&net)) {
+                Ok(net)
+            } else {
+                Err(refuse(format!("{net} {complaint}")))
+            }
+        })
+        .collect()
+}
+
+fn to_wire(net: Ipv4Net) -> Subnet {
+    Subnet {
+        address: net.network(),
+        prefix: net.prefix_len(),
+    }
+}

@@ -1,0 +1,234 @@
+//! Tunnels as they run.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::{
+        Config, Delay, Endpoints, Ivc, Manual, Mss, Sa, SplitPolicy, Subnets, Suite, Tunnel,
+        TunnelName,
+    },
+    reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
+};
+
+/// A tunnel as it runs: with everything that configuration or negotiation has settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The virtual addresses of the two ends.
+    pub endpoints: Endpoints,
+    /// The two private networks.
+    pub subnets: Subnets,
+    /// The IVCs; none while the first is still being set up.
+    pub ivcs: Vec<Ivc>,
+    /// When packets are split.
+    pub split: SplitPolicy,
+    /// What TCP's MSS is clamped to.
+    pub mss: Mss,
+    /// The bound of each IVC's virtual queue.
+    pub queue: Delay,
+    /// The suite by which sizes are computed: that of the SA in use.
+    pub suite: Suite,
+    /// The SAs towards the other gateway, the one in use last.
+    pub outbound: Vec<RunningSa>,
+    /// The SAs from the other gateway; old ones stay for packets that are under way.
+    pub inbound: Vec<RunningSa>,
+    /// The anti-replay window in packets.
+    pub replay_window: u32,
+}
+
+/// One direction of a running tunnel's ESP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningSa {
+    /// The SPI.
+    pub spi: Spi,
+    /// The key, with its suite.
+    pub key: EspKey,
+}
+
+/// The tunnels that run. Those that are configured and not among them have nothing in the kernel but
+/// the routes that keep their packets from leaving in plain text.
+pub type RunningTunnels = BTreeMap<TunnelName, Running>;
+
+/// An SA of the configuration that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum IllegalSa {
+    /// A key of another length than its suite takes.
+    #[error(transparent)]
+    Key(#[from] IllegalKeyLength),
+    /// A reserved SPI.
+    #[error(transparent)]
+    Spi(#[from] IllegalSpi),
+}
+
+/// Returns the tunnels that run by the configuration alone.
+///
+/// # Errors
+///
+/// An SA cannot be, which the configuration's checks exclude.
+pub fn manual(config: &Config) -> Result<RunningTunnels, IllegalSa> {
+    let tunnels = config.tunnels.iter();
+    tunnels
+        .filter_map(|(name, tunnel)| Some((name, tunnel, tunnel.manual()?)))
+        .map(|(name, tunnel, manual)| Ok((name.clone(), Running::manual(tunnel, manual)?)))
+        .collect()
+}
+
+impl Running {
+    fn manual(tunnel: &Tunnel, manual: &Manual) -> Result<Self, IllegalSa> {
+        Ok(Self {
+            endpoints: manual.endpoints,
+            subnets: tunnel.subnets.clone(),
+            ivcs: manual.ivcs.clone(),
+            split: tunnel.split,
+            mss: tunnel.mss,
+            queue: tunnel.queue,
+            suite: manual.suite,
+            outbound: vec![RunningSa::manual(&manual.outbound)?],
+            inbound: vec![RunningSa::manual(&manual.inbound)?],
+            replay_window: manual.replay_window,
+        })
+    }
+}
+
+impl RunningSa {
+    fn manual(sa: &Sa) -> Result<Self, IllegalSa> {
+        Ok(Self {
+            spi: Spi::new(sa.spi.get())?,
+            key: EspKey::new(sa.key.suite(), sa.key.material().to_vec())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+    use super::*;
+    use crate::{
+        bundle::Slots,
+        config,
+        link::Links,
+        reconcile::{
+            Desired,
+            objects::{Direction, Object},
+        },
+        vpn::desired,
+    };
+
+    const TEXT: &str = "
+gateway: {name: a, lan: [lan0]}
+links:
+  dsl: {interface: eth1, rate: 1 Mbit/s, latency: 1 ms}
+bundles:
+  all: {links: [dsl]}
+tunnels:
+  b:
+    bundle: all
+    endpoints: {local: 10.255.0.1, remote: 10.255.0.2}
+    subnets: {local: [192.168.1.0/24], remote: [192.168.2.0/24]}
+    ivcs: [{link: dsl, remote: 198.51.100.1}]
+    security:
+      mode: manual
+      suite: aes-cbc-128-hmac-sha-256
+      outbound: {spi: 0x1001, key_file: out}
+      inbound: {spi: 0x1002, key_file: in}
+";
+
+    fn config() -> Config {
+        let keys = tempfile::tempdir().unwrap();
+        for (name, byte) in [("out", "11"), ("in", "22")] {
+            write_key(&keys.path().join(name), &byte.repeat(48));
+        }
+        config::parse(TEXT, "test", keys.path()).unwrap().config
+    }
+
+    fn write_key(path: &Path, text: &str) {
+        let mut options = std::fs::File::options();
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn all(config: &Config, running: &RunningTunnels) -> Desired {
+        let mut slots = Slots::default();
+        for tunnel in running.values() {
+            slots.svc(tunnel.endpoints.remote, 8);
+        }
+        let none = std::iter::empty();
+        desired(config, running, &Links::new(), &slots, none).unwrap()
+    }
+
+    fn routes(config: &Config, running: &RunningTunnels) -> Vec<String> {
+        let desired = all(config, running);
+        let routes = desired.iter().filter_map(|(_, object)| match object {
+            Object::Route(route) => Some(route.destination.to_string()),
+            _ => None,
+        });
+        routes.collect()
+    }
+
+    fn associations(config: &Config, running: &RunningTunnels) -> Vec<(u32, bool)> {
+        let desired = all(config, running);
+        let associations = desired.iter().filter_map(|(_, object)| match object {
+            Object::Association(sa) => Some((
+                sa.spi.get(),
+                matches!(sa.direction, Direction::Out(_)) && sa.key.material()[0] == 0x11,
+            )),
+            _ => None,
+        });
+        associations.collect()
+    }
+
+    #[test]
+    fn a_manual_tunnel_runs_as_configured() {
+        let config = config();
+        let running = manual(&config).unwrap();
+        let tunnel = &running["b"];
+        assert_eq!((tunnel.outbound.len(), tunnel.inbound.len()), (1, 1));
+        assert_eq!(tunnel.ivcs.len(), 1);
+        assert_eq!(
+            associations(&config, &running),
+            [(0x1002, false), (0x1001, true)]
+        );
+        assert_eq!(associations(&config, &RunningTunnels::new()), []);
+    }
+
+    #[test]
+    fn what_does_not_run_leaves_no_plain_text() {
+        let config = config();
+        let mut running = manual(&config).unwrap();
+        assert_eq!(
+            routes(&config, &running),
+            ["10.255.0.2/32", "192.168.2.0/24"]
+        );
+        running.get_mut("b").unwrap().subnets.remote = vec!["192.168.2.8/29".parse().unwrap()];
+        let both = ["10.255.0.2/32", "192.168.2.0/24", "192.168.2.8/29"];
+        assert_eq!(routes(&config, &running), both);
+        assert_eq!(routes(&config, &RunningTunnels::new()), ["192.168.2.0/24"]);
+    }
+
+    #[test]
+    fn old_associations_stay_beside_the_new_ones() {
+        let config = config();
+        let mut running = manual(&config).unwrap();
+        let tunnel = running.get_mut("b").unwrap();
+        let spi = |spi| Spi::new(spi).unwrap();
+        for (sas, new) in [
+            (&mut tunnel.outbound, 0x2001),
+            (&mut tunnel.inbound, 0x2002),
+        ] {
+            let key = sas[0].key.clone();
+            sas.push(RunningSa { spi: spi(new), key });
+        }
+        tunnel.ivcs.clear();
+        let mut found = associations(&config, &running);
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [
+                (0x1001, true),
+                (0x1002, false),
+                (0x2001, true),
+                (0x2002, false)
+            ]
+        );
+    }
+}

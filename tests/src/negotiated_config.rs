@@ -1,0 +1,94 @@
+//! Configuration files for gateways that negotiate: each knows the other's public key, and one of them an address.
+
+use std::{fmt::Write as _, fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+
+use anyhow::{Context, Result};
+use withy::identity::{PrivateKey, PublicKey};
+
+use crate::{
+    lab::{LAN_DEVICE, Lab, Link, Site},
+    site_config::{TUNNEL, TunnelSpec, write_file},
+};
+
+/// Where responders take tunnel endpoints from.
+const POOL: &str = "10.255.0.0/24";
+
+/// Writes the configurations of two gateways of which the first opens the tunnel.
+pub fn write(spec: &TunnelSpec, lab: &Lab, initiator: &str, responder: &str) -> Result<()> {
+    let (initiator, responder) = (lab.site(initiator)?, lab.site(responder)?);
+    let address = responder
+        .links()
+        .first()
+        .context("a site without links")?
+        .address();
+    let opens = format!(
+        "{{key: \"{}\", address: {address}}}",
+        public_key(responder)?
+    );
+    let waits = format!("{{key: \"{}\"}}", public_key(initiator)?);
+    for (here, there, peer) in [(initiator, responder, opens), (responder, initiator, waits)] {
+        let text = head(spec, here)? + &tunnel(spec, TUNNEL, here, there, &peer);
+        write_file(here, &text)?;
+    }
+    Ok(())
+}
+
+/// Everything before the first tunnel.
+fn head(spec: &TunnelSpec, here: &Site) -> Result<String> {
+    private_key(here)?;
+    let names: Vec<&str> = here.links().iter().map(Link::name).collect();
+    let mut text = format!(
+        "gateway:\n  name: {}\n  lan: [{LAN_DEVICE}]\n  key_file: {}\n  pool: {POOL}\nlinks:\n",
+        here.name(),
+        key_file(here).display(),
+    );
+    for link in here.links() {
+        text.push_str(&spec.link(link));
+    }
+    writeln!(
+        text,
+        "bundles:\n  all: {{links: [{}]}}\ntunnels:",
+        names.join(", ")
+    )?;
+    Ok(text)
+}
+
+fn tunnel(spec: &TunnelSpec, name: &str, here: &Site, there: &Site, peer: &str) -> String {
+    let (local, remote) = (here.lan().prefix(), there.lan().prefix());
+    format!(
+        "  {name}:\n    bundle: all\n    split: {}\n    peer: {peer}\n\
+         \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n\
+         \x20   security: {{mode: negotiated, suites: [{}]}}\n",
+        spec.split, local.0, local.1, remote.0, remote.1, spec.suite,
+    )
+}
+
+fn key_file(site: &Site) -> PathBuf {
+    site.dirs().keys().join("gateway.key")
+}
+
+/// A site's private key, made when it is first asked for.
+fn private_key(site: &Site) -> Result<PrivateKey> {
+    let path = key_file(site);
+    if let Ok(text) = fs::read_to_string(&path) {
+        return Ok(PrivateKey::parse(&text)?);
+    }
+    let key = PrivateKey::generate()?;
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{}", key.to_text().as_str())?;
+    Ok(key)
+}
+
+fn public_key(site: &Site) -> Result<PublicKey> {
+    Ok(private_key(site)?.public()?)
+}
+
+/// Gives a site another key, which nobody knows.
+pub fn forget_key(site: &Site) -> Result<()> {
+    fs::remove_file(key_file(site)).context("the site has no key yet")
+}
