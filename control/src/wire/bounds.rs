@@ -2,7 +2,7 @@
 //! and print.
 
 use super::{
-    message::{LinkFacts, Message, Subnet, SvcCreateRequest, SvcTerms},
+    message::{LinkDrop, LinkFacts, Message, Subnet, SvcCreateRequest, SvcTerms},
     verdict::Verdict,
 };
 
@@ -67,6 +67,19 @@ impl Message {
             | Self::LinkState(_)
             | Self::Echo(_)
             | Self::EchoReply(_) => Ok(()),
+        }
+    }
+}
+
+impl LinkDrop {
+    /// Says that an IVC, or with none the SVC, is over. Of the reason, the other side gets to see the first [`MAX_TEXT`]
+    /// bytes.
+    #[must_use]
+    pub fn new(svc: u64, ivc: Option<u32>, reason: &str) -> Self {
+        Self {
+            svc,
+            ivc,
+            reason: cut(reason.to_owned(), MAX_TEXT),
         }
     }
 }

@@ -105,6 +105,12 @@ fn texts_for_people_have_a_limit() {
 }
 
 #[test]
+fn a_long_reason_is_cut() {
+    let drop = LinkDrop::new(1, None, &"ä".repeat(MAX_TEXT));
+    assert_eq!(excess(&Message::LinkDrop(drop)), None);
+}
+
+#[test]
 fn the_detail_of_a_verdict_has_a_limit() {
     let mut payload = vec![0xa1, 0x00, 0xa2, 0x00, 0x0c, 0x01];
     minicbor::encode("x".repeat(MAX_DETAIL + 1), &mut payload).unwrap();
