@@ -1,6 +1,6 @@
 //! The command line, and which module answers each command.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -9,6 +9,7 @@ use crate::{
     build_ebpf::{self, Object},
     ci,
     demo::{self, DemoOptions, Split},
+    fuzz::{self, FuzzOptions, Target},
     report::Report,
     setup::{self, Purpose, kernels::Series},
     test::{self, Suite, TestOptions},
@@ -31,6 +32,7 @@ enum Task {
     Demo(DemoArgs),
     Vm(VmArgs),
     Test(TestArgs),
+    Fuzz(FuzzArgs),
     Ci(CiArgs),
     Bench(BenchArgs),
 }
@@ -150,6 +152,34 @@ impl From<TestArgs> for TestOptions {
     }
 }
 
+/// Feed random inputs to whatever reads what others wrote
+///
+/// Inputs that reach something new are kept in target/fuzz/corpus, where the next run goes on. The exit status is 0 unless
+/// an input broke something; that one is kept, too, and the last lines say where and how to run it again.
+#[derive(Debug, Args)]
+struct FuzzArgs {
+    /// The target; all of them by default, one after the other
+    #[arg(value_enum)]
+    target: Option<Target>,
+    /// How long to fuzz each target
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Run this one input instead
+    #[arg(long, value_name = "FILE", requires = "target")]
+    input: Option<PathBuf>,
+}
+
+impl From<FuzzArgs> for FuzzOptions {
+    fn from(args: FuzzArgs) -> Self {
+        Self {
+            target: args.target,
+            duration: Duration::from_secs(args.seconds),
+            // Targets run in the workspace's root.
+            input: args.input.map(|file| file.canonicalize().unwrap_or(file)),
+        }
+    }
+}
+
 /// Run everything that a change must pass: the suites, formatting, lints, documentation, dependencies
 #[derive(Debug, Args)]
 struct CiArgs {
@@ -197,6 +227,7 @@ impl Cli {
                 test::run(&args.into(), &mut report);
                 Ok(report.finish())
             }
+            Task::Fuzz(args) => fuzz::run(&args.into()),
             Task::Ci(args) => {
                 let mut report = Report::default();
                 let options = TestOptions {

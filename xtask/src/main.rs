@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, builds, tests, virtual machines and benches of the Withy workspace.
+//! `cargo xtask`: set-up, builds, tests, fuzzing, virtual machines and benches of the Withy workspace.
 
 mod bench;
 mod build_ebpf;
@@ -6,6 +6,7 @@ mod ci;
 mod cli;
 mod command;
 mod demo;
+mod fuzz;
 mod progress;
 mod report;
 mod setup;

@@ -1,6 +1,6 @@
 //! Where each field of a file stands.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{
     report::Position,
@@ -10,7 +10,7 @@ use super::{
 /// The places of a file's fields, by their paths: of the value if it is a scalar, else of the key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Positions {
-    fields: HashMap<String, Position>,
+    fields: BTreeMap<String, Position>,
 }
 
 impl Positions {

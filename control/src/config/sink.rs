@@ -1,6 +1,9 @@
 //! Where findings are collected while a file is read.
 
-use super::report::{Diagnostic, Position, Severity};
+use super::{
+    report::{Diagnostic, Position, Severity},
+    value::disarm,
+};
 
 /// A field and where it stands.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ impl Sink {
     }
 
     fn push(&mut self, severity: Severity, at: &At, message: String, help: String) {
+        // Paths among them are shown as they stand in the file.
+        let (message, help) = (disarm(message), disarm(help));
         self.diagnostics.push(Diagnostic {
             severity,
             position: Some(at.position),
@@ -52,5 +57,22 @@ impl Sink {
             message,
             help: Some(help),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Colour, parse};
+
+    #[test]
+    fn the_name_of_a_key_file_does_not_steer_the_terminal() {
+        let example = include_str!("../../../deploy/examples/london.yaml");
+        let text = example.replace("keys/london-paris}", "\"keys/\\e[31m\"}");
+        let report = parse(&text, "x.yaml", Path::new("/nonexistent")).expect_err("no key");
+        let shown = report.render(Colour::Never);
+        assert!(shown.contains("/nonexistent/keys/\\u{1b}[31m"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown}");
     }
 }

@@ -220,7 +220,7 @@ impl<'t> Builder<'t, '_> {
 
     fn map(&mut self, path: &str) -> Result<Value, Abandoned> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut lines = std::collections::HashMap::new();
+        let mut lines = std::collections::BTreeMap::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {

@@ -8,7 +8,7 @@ use crate::{
     config::{LinkName, SplitPolicy, TunnelName},
     identity::PublicKey,
     suite::Suite,
-    wire::{LinkFacts, Reason, Subnet, SvcCreateRequest, Verdict},
+    wire::{LinkFacts, MAX_TAKEN, Reason, Subnet, SvcCreateRequest, Verdict},
 };
 
 /// A tunnel's configuration, as far as negotiation is concerned.
@@ -59,9 +59,11 @@ impl Profile {
         &self,
         svc: Option<u64>,
         spi: u32,
-        taken: Vec<Ipv4Addr>,
+        mut taken: Vec<Ipv4Addr>,
         link: LinkFacts,
     ) -> SvcCreateRequest {
+        // A hint: what is granted is compared with all of them.
+        taken.truncate(MAX_TAKEN);
         SvcCreateRequest {
             svc,
             spi,
@@ -142,5 +144,37 @@ fn to_wire(net: Ipv4Net) -> Subnet {
     Subnet {
         address: net.network(),
         prefix: net.prefix_len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{identity::PrivateKey, wire::Message};
+
+    #[test]
+    fn a_gateway_with_many_tunnels_makes_requests_that_others_take() {
+        let subnets = vec!["10.0.0.0/8".parse().unwrap(); 64];
+        let profile = Profile {
+            gateway: "a".to_owned(),
+            tunnel: "b".parse().unwrap(),
+            peer: PrivateKey::generate().unwrap().public().unwrap(),
+            local: subnets.clone(),
+            remote: subnets,
+            suites: Suite::ALL.to_vec(),
+            split: SplitPolicy::Mtu,
+            rekey_after: Duration::from_secs(1),
+            rekey_bytes: 1,
+        };
+        let link = LinkFacts {
+            name: "dsl".to_owned(),
+            up: 1,
+            down: 1,
+            latency: 1,
+            mtu: 1500,
+        };
+        let taken = (0..1000).map(Ipv4Addr::from_bits).collect();
+        let request = profile.request(None, 256, taken, link);
+        assert_eq!(Message::SvcCreateRequest(request).check(), Ok(()));
     }
 }

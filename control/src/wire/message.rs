@@ -6,7 +6,10 @@ use std::net::Ipv4Addr;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::verdict::Verdict;
+use super::{
+    codec::{WireError, read_payload},
+    verdict::Verdict,
+};
 
 /// The oldest protocol version that is understood.
 pub const OLDEST_VERSION: u16 = 1;
@@ -341,9 +344,9 @@ macro_rules! messages {
             }
 
             /// Reads a payload; none for a type that is not known.
-            pub(super) fn read(number: u32, payload: &[u8]) -> Option<Result<Self, minicbor::decode::Error>> {
+            pub(super) fn read(number: u32, payload: &[u8]) -> Option<Result<Self, WireError>> {
                 match number {
-                    $($number => Some(minicbor::decode(payload).map(Self::$name)),)+
+                    $($number => Some(read_payload(number, payload).map(Self::$name)),)+
                     _ => None,
                 }
             }

@@ -1,10 +1,16 @@
 //! The control protocol's messages, as bytes. Nothing here does I/O.
 
+mod bounds;
 mod codec;
 mod header;
 mod message;
+#[cfg(test)]
+pub(crate) mod strategies;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
+pub use bounds::{Excess, MAX_DETAIL, MAX_PREFIX, MAX_SUBNETS, MAX_SUITES, MAX_TAKEN, MAX_TEXT};
 pub use codec::{Decoder, Frame, WireError, encode};
 pub use header::{HEADER_LEN, MARK, MAX_LENGTH};
 pub use message::{

@@ -4,6 +4,8 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
+use super::bounds::{MAX_DETAIL, cut};
+
 /// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -79,13 +81,18 @@ impl Verdict {
         }
     }
 
-    /// The request is refused.
+    /// The request is refused. Of the detail, the other side gets to see the first [`MAX_DETAIL`] bytes.
     #[must_use]
     pub fn refused(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             code: reason.code(),
-            detail: Some(detail.into()),
+            detail: Some(cut(detail.into(), MAX_DETAIL)),
         }
+    }
+
+    /// What is to be done about it, if the other side says so.
+    pub(super) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// Why it is refused, if it is.
@@ -103,6 +110,8 @@ impl Verdict {
 impl Reason {
     fn code(self) -> u16 {
         match self {
+            // Zero is success, which no refusal may look like.
+            Self::Other(0) => u16::MAX,
             Self::Other(code) => code,
             known => CODES
                 .iter()
@@ -148,5 +157,19 @@ mod tests {
         }
         assert_eq!(Verdict::success().reason(), None);
         assert_eq!(Reason::Other(99).to_string(), "reason 99");
+    }
+
+    #[test]
+    fn no_refusal_looks_like_success() {
+        let verdict = Verdict::refused(Reason::Other(0), "why");
+        assert_eq!(verdict.reason(), Some(Reason::Other(u16::MAX)));
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_between_characters() {
+        let verdict = Verdict::refused(Reason::Busy, format!("a{}", "ä".repeat(MAX_DETAIL)));
+        let detail = verdict.detail().unwrap();
+        assert_eq!(detail.len(), MAX_DETAIL - 1);
+        assert!(detail.ends_with('ä'));
     }
 }

@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     build_ebpf::{self, Object},
-    command,
+    command, fuzz,
     report::{Outcome, Report},
     setup::{self, Purpose},
     vm::{self, Streams, VmOptions},
@@ -92,6 +92,7 @@ fn run_row(row: &Row, options: &TestOptions) -> Result<Outcome> {
             None => cargo_test(arguments, options),
             Some(reason) => Ok(Outcome::skipped(reason)),
         },
+        Run::Fuzz => fuzz::test(options.filter.as_deref()),
         Run::Vm { .. } if options.no_vm => Ok(Outcome::skipped("needs a virtual machine")),
         Run::Vm {
             program,

@@ -13,6 +13,8 @@ pub(crate) enum Suite {
     Host,
     /// The eBPF programs against tables of packets, on the kernel at hand; takes root
     Bpf,
+    /// A fixed number of random inputs for each fuzz target
+    Fuzz,
     /// Security associations against kernels that have ESP, in virtual machines
     Kernel,
     /// Whole gateways in the lab, in virtual machines
@@ -35,6 +37,8 @@ pub(super) enum Run {
     Cargo(&'static [&'static str]),
     /// By `cargo test` with these arguments, where this process may make networks and load eBPF programs.
     PrivilegedCargo(&'static [&'static str]),
+    /// By the fuzz targets.
+    Fuzz,
     /// By a program in a virtual machine.
     Vm {
         program: Program,
@@ -56,7 +60,7 @@ pub(super) enum Program {
 }
 
 /// Everything there is to run, in order: what is quick to fail comes first.
-pub(super) const ROWS: [Row; 8] = [
+pub(super) const ROWS: [Row; 9] = [
     Row {
         suite: Suite::Host,
         variant: "",
@@ -64,6 +68,7 @@ pub(super) const ROWS: [Row; 8] = [
             "--workspace",
             "--exclude=withy-ebpf",
             "--exclude=withy-tests",
+            "--exclude=withy-fuzz",
         ]),
     },
     // The targets of this package are named one by one, because `bpf` among them is a suite of its own.
@@ -76,6 +81,11 @@ pub(super) const ROWS: [Row; 8] = [
         suite: Suite::Bpf,
         variant: "",
         run: Run::PrivilegedCargo(&["--package=withy-tests", "--test=bpf"]),
+    },
+    Row {
+        suite: Suite::Fuzz,
+        variant: "short",
+        run: Run::Fuzz,
     },
     Row {
         suite: Suite::Kernel,
@@ -142,6 +152,7 @@ impl fmt::Display for Row {
         f.write_str(match self.suite {
             Suite::Host => "host",
             Suite::Bpf => "bpf",
+            Suite::Fuzz => "fuzz",
             Suite::Kernel => "kernel",
             Suite::Scenarios => "scenarios",
         })?;

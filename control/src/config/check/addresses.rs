@@ -1,6 +1,6 @@
 //! Tunnel endpoints and the addresses of other gateways against every other address.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use crate::config::{
     draft::{ConfigDraft, TunnelDraft},
@@ -8,7 +8,7 @@ use crate::config::{
 };
 
 /// Addresses of one kind, each with its first place.
-type Places<'a> = HashMap<Ipv4Addr, &'a At>;
+type Places<'a> = BTreeMap<Ipv4Addr, &'a At>;
 
 const ADVICE: &str = "take an address that is used for nothing else";
 
@@ -81,7 +81,7 @@ fn between_tunnels(tunnels: &[TunnelDraft], sink: &mut Sink) {
         ends.extend(tunnel.remote_endpoint.as_ref().map(|end| (end, true)));
     }
     ends.sort_by_key(|(end, _)| end.at.position);
-    let mut seen: HashMap<Ipv4Addr, (&At, bool)> = HashMap::new();
+    let mut seen: BTreeMap<Ipv4Addr, (&At, bool)> = BTreeMap::new();
     for (end, remote) in ends {
         let (first, first_remote) = *seen.entry(end.value).or_insert((&end.at, remote));
         let itself = first.position == end.at.position;

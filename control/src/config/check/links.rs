@@ -1,9 +1,6 @@
 //! Interfaces and addresses of links, and the links of bundles.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{
     draft::{BundleDraft, ConfigDraft, LinkDraft},
@@ -19,7 +16,7 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
         .iter()
         .map(|link| link.key.value.as_str())
         .collect();
-    let known: HashSet<&str> = names.iter().copied().collect();
+    let known: BTreeSet<&str> = names.iter().copied().collect();
     for bundle in &draft.bundles {
         bundle_links(bundle, &names, &known, sink);
     }
@@ -70,7 +67,7 @@ fn addresses(links: &[LinkDraft], sink: &mut Sink) {
     }
 }
 
-fn bundle_links(bundle: &BundleDraft, names: &[&str], known: &HashSet<&str>, sink: &mut Sink) {
+fn bundle_links(bundle: &BundleDraft, names: &[&str], known: &BTreeSet<&str>, sink: &mut Sink) {
     for link in &bundle.links {
         if !known.contains(link.value.as_str()) {
             let message = format!("there is no link {}", quote(&link.value));
@@ -84,10 +81,10 @@ fn bundle_links(bundle: &BundleDraft, names: &[&str], known: &HashSet<&str>, sin
 }
 
 /// Returns what occurs again, each with the path of its first occurrence.
-pub(super) fn repeated<'a, K: Hash + Eq + Clone>(
+pub(super) fn repeated<'a, K: Ord + Clone>(
     items: impl Iterator<Item = (K, &'a At)>,
 ) -> Vec<((K, &'a At), &'a str)> {
-    let mut seen: HashMap<K, &At> = HashMap::new();
+    let mut seen: BTreeMap<K, &At> = BTreeMap::new();
     let mut found = Vec::new();
     for (key, at) in items {
         match seen.get(&key) {

@@ -65,7 +65,10 @@ fn missing(gateway: &GatewayDraft, name: &str, message: &str, help: &str, sink: 
 }
 
 fn suites(tunnel: &NegotiatedDraft, sink: &mut Sink) {
-    let suites = tunnel.suites.iter().map(|suite| (suite.value, &suite.at));
+    let suites = tunnel
+        .suites
+        .iter()
+        .map(|suite| (suite.value.name(), &suite.at));
     for ((suite, at), first) in repeated(suites) {
         let message = format!("{suite} is named already, by {first}");
         sink.error(at, message, "name each suite once, the best one first");

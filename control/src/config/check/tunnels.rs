@@ -1,6 +1,6 @@
 //! The bundle and the IVCs of each tunnel, their number, and settings that contradict another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::links::repeated;
 use crate::config::{
@@ -18,7 +18,7 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
         .iter()
         .map(|link| (link.key.value.as_str(), link))
         .collect();
-    let bundles: HashMap<_, _> = draft
+    let bundles: BTreeMap<_, _> = draft
         .bundles
         .iter()
         .map(|bundle| (bundle.key.value.as_str(), bundle))
@@ -145,7 +145,7 @@ fn clamping(tunnel: &TunnelDraft, sink: &mut Sink) {
 
 fn limits(gateway: &GatewayDraft, tunnels: &[TunnelDraft], sink: &mut Sink) {
     let limits = gateway.limits();
-    let ends: HashSet<_> = tunnels
+    let ends: BTreeSet<_> = tunnels
         .iter()
         .filter_map(|tunnel| Some(tunnel.remote_endpoint.as_ref()?.value))
         .collect();

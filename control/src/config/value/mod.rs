@@ -16,7 +16,7 @@ mod text;
 
 pub(crate) use address::{HostAddress, Subnet};
 pub use error::ValueError;
-pub(crate) use error::{nearest, quote, suggest};
+pub(crate) use error::{disarm, nearest, quote, suggest};
 pub use limit::{Period, Volume};
 pub use mtu::{Mss, Mtu};
 pub use name::{BundleName, GatewayName, InterfaceName, LinkName, TunnelName};

@@ -328,11 +328,7 @@ impl Responder {
             return;
         };
         let gone = svc.ivcs.remove(index);
-        let message = Message::LinkDrop(LinkDrop {
-            svc: svc.id,
-            ivc: Some(number),
-            reason: reason.to_owned(),
-        });
+        let message = Message::LinkDrop(LinkDrop::new(svc.id, Some(number), reason));
         if let Some(connection) = svc.ivcs.iter().find_map(|ivc| ivc.connection) {
             context.send(connection, 0, message);
         }

@@ -1,15 +1,28 @@
 //! What goes over a connection, and how it ends.
 
 use super::*;
-use crate::wire::{self, Echo, Frame, LinkDrop, Message};
+use crate::wire::{self, Echo, Frame, LinkFacts, Message, SvcCreateRequest};
 
 const ECHO: Message = Message::Echo(Echo {});
 
+/// A message with nearly as much in it as there may be.
 fn long() -> Message {
-    Message::LinkDrop(LinkDrop {
-        svc: 1,
-        ivc: None,
-        reason: "x".repeat(15_000),
+    let text = "x".repeat(wire::MAX_TEXT);
+    Message::SvcCreateRequest(SvcCreateRequest {
+        svc: None,
+        spi: 256,
+        suites: vec![text.clone(); wire::MAX_SUITES],
+        initiator_subnets: Vec::new(),
+        responder_subnets: Vec::new(),
+        split: text.clone(),
+        taken: vec![Ipv4Addr::BROADCAST; wire::MAX_TAKEN],
+        link: LinkFacts {
+            name: text,
+            up: 1,
+            down: 1,
+            latency: 1,
+            mtu: 1500,
+        },
     })
 }
 

@@ -1,0 +1,83 @@
+//! Writes the inputs that fuzzing starts from: `cargo run --package withy-fuzz --example seeds`.
+//!
+//! For each target there are a few that reach far into what it tests. Configurations are not among them: the examples of
+//! `deploy/` and the bad files of the controller's tests serve.
+
+mod messages;
+mod packets;
+
+use std::{fs, io, path::Path};
+
+use withy::{
+    liveness,
+    wire::{Message, encode},
+};
+
+/// A target's inputs, with their names.
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn main() -> io::Result<()> {
+    let messages = messages::all();
+    write("wire_decoder", &streams(&messages))?;
+    write("wire_messages", &payloads(&messages))?;
+    write("keepalive", &keepalives())?;
+    write("header", &packets::all())
+}
+
+fn write(target: &str, seeds: &Seeds) -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    fs::create_dir_all(&folder)?;
+    for (name, bytes) in seeds {
+        fs::write(folder.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Streams behind the lengths of their parts.
+fn streams(messages: &[Message]) -> Seeds {
+    let all: Vec<u8> = (1..)
+        .zip(messages)
+        .flat_map(|(id, message)| encode(id, message))
+        .collect();
+    let parts = |lengths: [u8; 4], stream: &[u8]| [&lengths, stream].concat();
+    let mut unknown = encode(9, &messages[messages.len() - 1]);
+    unknown[11] = 0xff;
+    let mut endless = unknown.clone();
+    endless[12] = 0xff;
+    vec![
+        ("all".to_owned(), parts([0, 15, 99, 255], &all)),
+        (
+            "bytewise".to_owned(),
+            parts([0; 4], &encode(7, &messages[0])),
+        ),
+        (
+            "unknown".to_owned(),
+            parts([3; 4], &[unknown, encode(1, &messages[0])].concat()),
+        ),
+        ("endless".to_owned(), parts([255; 4], &endless)),
+    ]
+}
+
+/// Payloads behind their types.
+fn payloads(messages: &[Message]) -> Seeds {
+    let seed = |message: &Message| {
+        let payload = &encode(0, message)[withy::wire::HEADER_LEN..];
+        let number = u8::try_from(message.number()).unwrap_or(u8::MAX);
+        let name = message.name().to_lowercase();
+        (name, [&[number], payload].concat())
+    };
+    messages.iter().map(seed).collect()
+}
+
+fn keepalives() -> Seeds {
+    let sealed = |hears, time| {
+        let message = liveness::Message { hears, time };
+        withy_fuzz::keepalive::seal(message).to_vec()
+    };
+    vec![
+        ("first".to_owned(), sealed(false, 1)),
+        ("heard".to_owned(), sealed(true, u64::MAX)),
+    ]
+}
