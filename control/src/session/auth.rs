@@ -37,12 +37,11 @@ impl Claim<'_> {
 
     fn key(&self, svc: Option<&[u8; 32]>) -> hmac::Key {
         let own;
-        let secret = match svc {
-            Some(secret) => secret,
-            None => {
-                own = self.connection.svc();
-                &own
-            }
+        let secret = if let Some(secret) = svc {
+            secret
+        } else {
+            own = self.connection.svc();
+            &own
         };
         hmac::Key::new(hmac::HMAC_SHA256, secret)
     }

@@ -68,11 +68,11 @@ impl ConnectionSecret {
         bytes
     }
 
-    fn derive(&self, info: &[&[u8]], into: &mut [u8]) {
+    fn derive(&self, purpose: &[&[u8]], into: &mut [u8]) {
         let key = Salt::new(HKDF_SHA256, SALT).extract(self.0.as_ref());
         // It fails for more than 255 blocks of 32 bytes only.
         let filled = key
-            .expand(info, Length(into.len()))
+            .expand(purpose, Length(into.len()))
             .and_then(|output| output.fill(into));
         debug_assert!(filled.is_ok(), "a key of at most 64 bytes");
     }

@@ -59,6 +59,12 @@ impl Sessions {
         self.tunnels.iter()
     }
 
+    /// Whether a connection is still wanted.
+    #[must_use]
+    pub fn knows(&self, id: ConnectionId) -> bool {
+        self.owners.contains_key(&id)
+    }
+
     /// Takes what is to be done next.
     pub fn poll(&mut self) -> Option<Action> {
         let action = self.actions.pop_front()?;

@@ -57,7 +57,7 @@ pub(super) struct Negotiation {
 }
 
 /// The end of an attempt to connect.
-struct Attempt {
+pub(super) struct Attempt {
     id: ConnectionId,
     result: Result<Connection, TransportError>,
 }
@@ -67,13 +67,10 @@ pub(super) enum Occurrence {
     /// A connection says something or ends.
     Connection(Event),
     /// A connection is open, or cannot be.
-    Attempted(Attempted),
+    Attempted(Box<Attempt>),
     /// A connection has come in.
     Accepted(Box<Connection>),
 }
-
-/// The end of an attempt to connect, opaque to the daemon's loop.
-pub(super) struct Attempted(Attempt);
 
 /// The system's random numbers.
 struct SystemRandom;
@@ -163,7 +160,7 @@ impl Negotiation {
         };
         tokio::select! {
             Some(event) = self.events.1.recv() => Occurrence::Connection(event),
-            Some(attempt) = self.attempts.1.recv() => Occurrence::Attempted(Attempted(attempt)),
+            Some(attempt) = self.attempts.1.recv() => Occurrence::Attempted(Box::new(attempt)),
             Some(connection) = accepted => Occurrence::Accepted(Box::new(connection)),
             else => std::future::pending().await,
         }
@@ -176,7 +173,7 @@ impl Negotiation {
             self.handle(Occurrence::Connection(event));
         }
         while let Ok(attempt) = self.attempts.1.try_recv() {
-            self.handle(Occurrence::Attempted(Attempted(attempt)));
+            self.handle(Occurrence::Attempted(Box::new(attempt)));
         }
         self.act();
     }
@@ -194,21 +191,7 @@ impl Negotiation {
                 self.handles.remove(&id);
                 self.sessions.closed(id, &reason, now);
             }
-            Occurrence::Attempted(Attempted(Attempt {
-                id,
-                result: Ok(connection),
-            })) => {
-                let secret = ConnectionSecret::new(connection.secret.clone());
-                self.handles
-                    .insert(id, connection.spawn(id, self.events.0.clone()));
-                self.sessions.opened(id, secret, now);
-            }
-            Occurrence::Attempted(Attempted(Attempt {
-                id,
-                result: Err(error),
-            })) => {
-                self.sessions.closed(id, &error.to_string(), now);
-            }
+            Occurrence::Attempted(attempt) => self.attempted(*attempt),
             Occurrence::Accepted(connection) => {
                 let secret = ConnectionSecret::new(connection.secret.clone());
                 let (local, remote) = (connection.local, connection.remote);
@@ -220,6 +203,21 @@ impl Negotiation {
                         .insert(id, connection.spawn(id, self.events.0.clone()));
                 }
             }
+        }
+    }
+
+    fn attempted(&mut self, Attempt { id, result }: Attempt) {
+        let now = self.now();
+        match result {
+            // Nobody waits for it any more; dropped, it ends.
+            Ok(_) if !self.sessions.knows(id) => {}
+            Ok(connection) => {
+                let secret = ConnectionSecret::new(connection.secret.clone());
+                let handle = connection.spawn(id, self.events.0.clone());
+                self.handles.insert(id, handle);
+                self.sessions.opened(id, secret, now);
+            }
+            Err(error) => self.sessions.closed(id, &error.to_string(), now),
         }
     }
 
@@ -340,7 +338,7 @@ impl Negotiation {
             match state::store(&self.file, &saved) {
                 Ok(()) => self.saved = saved,
                 Err(error) => {
-                    warn!(file = %self.file.display(), "cannot note the tunnels down: {error}")
+                    warn!(file = %self.file.display(), "cannot note the tunnels down: {error}");
                 }
             }
         }

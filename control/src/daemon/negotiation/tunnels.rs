@@ -19,20 +19,13 @@ pub(super) fn roles(config: &Config, left: &BTreeMap<TunnelName, Saved>) -> Vec<
     negotiated(config)
         .filter_map(|(name, tunnel, keying)| {
             let profile = profile(config, name, tunnel, keying);
-            Some(match keying.peer.address {
-                Some(there) => {
-                    let target = SocketAddrV4::new(there.address, there.port);
-                    Role::Initiator(Box::new(Initiator::new(profile, target)))
-                }
-                None => {
-                    let endpoints = pool.take(name, &keying.peer.key)?;
-                    Role::Responder(Box::new(Responder::new(
-                        profile,
-                        config.gateway.listen,
-                        endpoints,
-                    )))
-                }
-            })
+            if let Some(there) = keying.peer.address {
+                let target = SocketAddrV4::new(there.address, there.port);
+                return Some(Role::Initiator(Box::new(Initiator::new(profile, target))));
+            }
+            let endpoints = pool.take(name, &keying.peer.key)?;
+            let responder = Responder::new(profile, config.gateway.listen, endpoints);
+            Some(Role::Responder(Box::new(responder)))
         })
         .collect()
 }

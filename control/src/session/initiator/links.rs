@@ -172,7 +172,7 @@ impl Initiator {
         match message {
             Message::LinkAddReply(reply) => self.answered(request, reply, context),
             Message::LinkAvailable(news) if Some(news.svc) == svc => {
-                self.requests.again(context.now)
+                self.requests.again(context.now);
             }
             Message::LinkDrop(drop) if Some(drop.svc) == svc => match drop.ivc {
                 Some(number) => self.drop_ivc(

@@ -28,7 +28,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// The shortest and the longest pause after everything has failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 /// How long after its connection is lost an IVC that cannot be connected again is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The initiator's side of one tunnel.
 #[derive(Debug)]
@@ -236,8 +236,8 @@ impl Initiator {
         else {
             return;
         };
-        let others = svc.ivcs.iter().filter(|other| other.number != ivc.number);
-        if let Some(connection) = others.filter_map(|other| other.connection).next() {
+        let mut others = svc.ivcs.iter().filter(|other| other.number != ivc.number);
+        if let Some(connection) = others.find_map(|other| other.connection) {
             context.send(
                 connection,
                 0,

@@ -154,7 +154,7 @@ impl Initiator {
                 self.enter(id, Phase::Welcome);
             }
             (Phase::Welcome, Message::LinkAuthChallenge(challenge)) => {
-                self.prove(id, challenge, context)
+                self.prove(id, challenge, context);
             }
             (Phase::Proving, Message::LinkAuthResult(result)) => {
                 if result.verdict.reason().is_some() {
@@ -163,7 +163,7 @@ impl Initiator {
                 self.authenticated(id, context);
             }
             (Phase::Creating(spi), Message::SvcCreateReply(reply)) => {
-                self.granted(id, spi, reply, context)
+                self.granted(id, spi, reply, context);
             }
             (Phase::Switching, Message::KeySwitched(_)) => self.switched(id, context),
             (_, message) => {
@@ -272,9 +272,8 @@ impl Initiator {
         reply: SvcCreateReply,
         context: &mut Context<'_>,
     ) {
-        let terms = match (reply.verdict.reason(), reply.svc) {
-            (None, Some(terms)) => terms,
-            _ => return self.end(id, "the tunnel", &reply.verdict, context),
+        let (None, Some(terms)) = (reply.verdict.reason(), reply.svc) else {
+            return self.end(id, "the tunnel", &reply.verdict, context);
         };
         let Some(granted) = self.accept(&terms) else {
             context.close(id);
@@ -461,5 +460,5 @@ impl Initiator {
 /// Draws 75% to 100% of a time, so that many gateways do not act at once.
 pub(super) fn jittered(time: Duration, context: &mut Context<'_>) -> Duration {
     let part = u32::try_from(context.random.number() % 256).unwrap_or(0);
-    time - time / 1024 * part
+    time.saturating_sub(time / 1024 * part)
 }

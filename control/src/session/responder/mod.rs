@@ -25,7 +25,7 @@ use crate::{
 /// The most connections of one initiator: one for each IVC, and as many that are being made.
 pub(super) const MAX_CONNECTIONS: usize = 32;
 /// How long an IVC stays without a connection: the initiator may come back.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The responder's side of one tunnel.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ impl Responder {
                 self.judge(id, nonce, &response, context);
             }
             (Phase::Authenticated, Message::SvcCreateRequest(request)) => {
-                self.grant(id, &request, context)
+                self.grant(id, &request, context);
             }
             (Phase::Granted, Message::KeySwitch(switch)) => self.switch(id, switch, context),
             (_, message) => self.end(id, &format!("an unexpected {}", message.name()), context),

@@ -153,7 +153,7 @@ impl Network {
             remote: vec![subnet(peer)],
             suites: vec![Suite::AesGcm256, Suite::ChaCha20Poly1305],
             split: crate::config::SplitPolicy::Mtu,
-            rekey_after: Duration::from_secs(3600),
+            rekey_after: Duration::from_hours(1),
             rekey_bytes: 1 << 40,
         }
     }
@@ -261,7 +261,7 @@ impl Network {
         let begun = self.now;
         while self.now < begun + limit {
             if holds(self) {
-                return Some(self.now - begun);
+                return Some(self.now.saturating_sub(begun));
             }
             self.step();
         }
@@ -377,7 +377,7 @@ impl Network {
                     }
                 }
                 Action::Install { revision } => {
-                    self.schedule(INSTALL, Event::Installed(at, revision))
+                    self.schedule(INSTALL, Event::Installed(at, revision));
                 }
                 Action::Note(note) => self.sites[at].notes.push(note.text),
             }
