@@ -62,6 +62,7 @@ impl Report {
             let origin = Origin::path(self.file()).line(position.line);
             return title.element(origin.char_column(position.column));
         };
+        let line = line.replace(is_c1, "\u{fffd}");
         let byte = |chars: usize| {
             line.char_indices()
                 .nth(chars)
@@ -77,6 +78,11 @@ impl Report {
                 .annotation(mark),
         )
     }
+}
+
+/// The control characters that the renderer lets pass; some terminals take U+009B for the beginning of an escape sequence.
+fn is_c1(character: char) -> bool {
+    matches!(character, '\u{80}'..='\u{9f}')
 }
 
 #[cfg(test)]
@@ -95,5 +101,16 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         assert!(text.ends_with('\n') && !text.contains('\u{1b}'));
         assert!(report.render(Colour::Always).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_line_does_not_steer_the_terminal() {
+        for number in (0x01..0x20).chain(0x7f..0xa0) {
+            let character = char::from(number);
+            let text = format!("gateway: \"a{character}[31mb\"\n");
+            let report = parse(&text, "x.yaml", Path::new(".")).expect_err("incomplete");
+            let shown = report.render(Colour::Never).replace('\n', "");
+            assert!(!shown.contains(char::is_control), "{shown:?}");
+        }
     }
 }
