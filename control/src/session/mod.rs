@@ -56,6 +56,10 @@ pub type ConnectionId = u64;
 
 /// How long a connection may take from its beginning to its use.
 pub const SETUP_LIMIT: Duration = Duration::from_secs(5);
+/// How often the initiator asks for a sign of life on each connection in use.
+pub const ECHO: Duration = Duration::from_secs(5);
+/// How long a connection in use may be without one. The kernel tells only the side that sends something.
+pub const SILENCE: Duration = Duration::from_secs(16);
 /// How long packets protected by old keys may be under way.
 pub const OLD_KEYS: Duration = Duration::from_secs(5);
 

@@ -32,7 +32,7 @@ pub(super) fn tunnel(
         ivcs: agreed
             .ivcs
             .iter()
-            .filter_map(|agreed| ivc(config, links, agreed))
+            .filter_map(|ivc| self::ivc(config, links, ivc, &agreed.ivcs))
             .collect(),
         split: tunnel.split,
         mss: tunnel.mss,
@@ -45,11 +45,10 @@ pub(super) fn tunnel(
 }
 
 /// An IVC is as fast as the slower of its two links, and as narrow as the narrower.
-fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc) -> Option<Ivc> {
+fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<Ivc> {
     let link = config.links.get(&agreed.link)?;
     let there = &agreed.facts;
-    let rate =
-        Rate::from_bits_per_second(there.down).map_or(link.rate.up, |down| down.min(link.rate.up));
+    let rate = rate(link.rate.up.bits_per_second(), agreed, all);
     let latency = Delay::from_micros(there.latency.into())
         .map_or(link.latency, |latency| latency.max(link.latency));
     let mtu = links
@@ -58,10 +57,21 @@ fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc) -> Option<Ivc> {
     Some(Ivc {
         link: agreed.link.clone(),
         remote: agreed.remote,
-        rate,
+        rate: Rate::from_bits_per_second(rate).unwrap_or(link.rate.up),
         latency,
         mtu: Mtu::new(mtu).map_or(link.mtu, Setting::Fixed),
     })
+}
+
+/// The rate of an IVC in bit/s: a link that is in several IVCs has a part of its rate, here `up`, for each of them.
+fn rate(up: u64, ivc: &AgreedIvc, all: &[AgreedIvc]) -> u64 {
+    let part = |rate: u64, shares: &dyn Fn(&AgreedIvc) -> bool| {
+        let sharers = all.iter().filter(|other| shares(other)).count();
+        rate / u64::try_from(sharers.max(1)).unwrap_or(u64::MAX)
+    };
+    let here = part(up, &|other| other.link == ivc.link);
+    let there = part(ivc.facts.down, &|other| other.remote == ivc.remote);
+    here.min(there)
 }
 
 fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
@@ -73,4 +83,40 @@ fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::LinkFacts;
+
+    fn ivc(link: &str, remote: [u8; 4], down: u64) -> AgreedIvc {
+        AgreedIvc {
+            number: 1,
+            link: link.parse().unwrap(),
+            remote: remote.into(),
+            facts: LinkFacts {
+                name: "there".to_owned(),
+                up: 1,
+                down,
+                latency: 1,
+                mtu: 1500,
+            },
+            connected: true,
+            impaired: false,
+        }
+    }
+
+    #[test]
+    fn the_ivcs_of_a_link_share_its_rate() {
+        let (first, second) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let all = [
+            ivc("dsl", first, 900),
+            ivc("dsl", second, 300),
+            ivc("lte", first, 900),
+        ];
+        let rates: Vec<_> = all.iter().map(|one| rate(1000, one, &all)).collect();
+        assert_eq!(rates, [450, 300, 450]);
+        assert_eq!(rate(1000, &all[0], &all[..1]), 900);
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::LinkName,
-    session::{ConnectionSecret, SETUP_LIMIT},
+    session::{ConnectionSecret, SETUP_LIMIT, SILENCE},
     wire::{LinkFacts, SvcTerms},
 };
 
@@ -20,6 +20,10 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddrV4,
     pub(super) phase: Phase,
     pub(super) begun: Duration,
+    /// When something came last.
+    pub(super) heard: Duration,
+    /// When a sign of life was asked for last.
+    pub(super) asked: Duration,
     pub(super) secret: Option<ConnectionSecret>,
     /// What the responder has granted, until it is in use.
     pub(super) terms: Option<SvcTerms>,
@@ -73,8 +77,11 @@ impl Phase {
 }
 
 impl Connection {
-    /// Whether it should be in use by now.
+    /// Whether it should be in use by now, or is no more.
     pub(super) fn is_late(&self, now: Duration) -> bool {
-        self.phase != Phase::Established && now >= self.begun + SETUP_LIMIT
+        match self.phase {
+            Phase::Established => now >= self.heard + SILENCE,
+            _ => now >= self.begun + SETUP_LIMIT,
+        }
     }
 }

@@ -15,12 +15,12 @@ use self::{
     links::Requests,
 };
 use super::{
-    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SaKeys, Saved,
-    SavedIvc, agreed::Keyring, terms::Granted,
+    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, ECHO, OwnLink, Profile, SaKeys,
+    Saved, SavedIvc, agreed::Keyring, terms::Granted,
 };
 use crate::{
     config::LinkName,
-    wire::{LinkFacts, Message, Verdict},
+    wire::{Echo, LinkFacts, Message, Verdict},
 };
 
 /// How long after one attempt at the SVC the next link is tried.
@@ -188,9 +188,11 @@ impl Initiator {
         message: Message,
         context: &mut Context<'_>,
     ) {
-        let Some(phase) = self.connections.get(&id).map(|connection| connection.phase) else {
+        let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        connection.heard = context.now;
+        let phase = connection.phase;
         if phase == Phase::Established {
             self.message(id, request, message, context);
         } else {
@@ -342,14 +344,25 @@ impl Initiator {
             .collect();
         for id in late {
             context.close(id);
-            self.lost(id, "it took too long", context);
+            self.lost(id, "nothing came for too long", context);
         }
+        self.echo(context);
         let Some(svc) = &mut self.svc else { return };
         let before = svc.ivcs.len();
         svc.ivcs
             .retain(|ivc| ivc.lost.is_none_or(|since| now < since + PATIENCE));
         if svc.keys.expire(now) || svc.ivcs.len() != before {
             context.install();
+        }
+    }
+
+    /// Asks for signs of life on the connections in use.
+    fn echo(&mut self, context: &mut Context<'_>) {
+        for (id, connection) in &mut self.connections {
+            if connection.phase == Phase::Established && context.now >= connection.asked + ECHO {
+                connection.asked = context.now;
+                context.send(*id, 0, Message::Echo(Echo {}));
+            }
         }
     }
 

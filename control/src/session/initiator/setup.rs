@@ -103,6 +103,8 @@ impl Initiator {
             remote,
             phase: Phase::Connecting,
             begun: context.now,
+            heard: context.now,
+            asked: context.now,
             secret: None,
             terms: None,
         };

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use crate::{
-    session::{ConnectionSecret, SETUP_LIMIT, agreed::Generation},
+    session::{ConnectionSecret, SETUP_LIMIT, SILENCE, agreed::Generation},
     wire::{Join, SvcTerms},
 };
 
@@ -17,6 +17,8 @@ pub(super) struct Connection {
     pub(super) secret: ConnectionSecret,
     pub(super) phase: Phase,
     pub(super) begun: Duration,
+    /// When something came last.
+    pub(super) heard: Duration,
     /// The IVC that it is for; none where it makes or renews an SVC.
     pub(super) join: Option<Join>,
     /// Keys that come from it, until the initiator uses them, and what is granted with them.
@@ -55,13 +57,17 @@ impl Connection {
             secret,
             phase: Phase::Accepted,
             begun: now,
+            heard: now,
             join: None,
             offer: None,
         }
     }
 
-    /// Whether it should be in use by now.
+    /// Whether it should be in use by now, or is no more.
     pub(super) fn is_late(&self, now: Duration) -> bool {
-        self.phase != Phase::Established && now >= self.begun + SETUP_LIMIT
+        match self.phase {
+            Phase::Established => now >= self.heard + SILENCE,
+            _ => now >= self.begun + SETUP_LIMIT,
+        }
     }
 }

@@ -84,11 +84,23 @@ impl Responder {
                     .iter()
                     .any(|ivc| ivc.source == wish.source && ivc.local == address)
             };
+            // One that lost its connection before the initiator knew of it goes on.
+            let lost = |address| {
+                svc.ivcs.iter().any(|ivc| {
+                    ivc.source == wish.source && ivc.local == address && ivc.connection.is_none()
+                })
+            };
             let first = svc.ivcs.iter().all(|ivc| ivc.source != wish.source);
+            let fresh = |link: &&OwnLink| {
+                !has(link.address) && (first || uses(&svc.ivcs, link.address) == 0)
+            };
             self.links
                 .iter()
-                .filter(|link| !has(link.address) && (first || uses(&svc.ivcs, link.address) == 0))
-                .min_by_key(|link| uses(&svc.ivcs, link.address))
+                .find(|link| lost(link.address))
+                .or_else(|| {
+                    let fresh = self.links.iter().filter(fresh);
+                    fresh.min_by_key(|link| uses(&svc.ivcs, link.address))
+                })
         };
         let link =
             chosen.ok_or_else(|| Verdict::refused(Reason::NoLink, "every link is in use"))?;

@@ -164,13 +164,11 @@ impl Responder {
         message: Message,
         context: &mut Context<'_>,
     ) {
-        let Some(phase) = self
-            .connections
-            .get(&id)
-            .map(|connection| connection.phase.clone())
-        else {
+        let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        connection.heard = context.now;
+        let phase = connection.phase.clone();
         if phase == Phase::Established {
             self.message(id, request, message, context);
         } else {
@@ -222,10 +220,10 @@ impl Responder {
         for (id, remote) in late {
             let tunnel = &self.profile.tunnel;
             context.warn(format!(
-                "tunnel {tunnel}: a connection from {remote} took too long"
+                "tunnel {tunnel}: nothing came from {remote} on a connection for too long"
             ));
             context.close(id);
-            self.closed(id, "it took too long", context);
+            self.closed(id, "nothing came for too long", context);
         }
         let Some(svc) = &mut self.svc else { return };
         let before = svc.ivcs.len();
@@ -237,8 +235,12 @@ impl Responder {
             };
             ivc.lost.is_none_or(|since| now < since + patience)
         });
-        if svc.keys.expire(now) || svc.ivcs.len() != before {
+        let freed = svc.ivcs.len() != before;
+        if svc.keys.expire(now) || freed {
             context.install();
+        }
+        if freed {
+            self.offer(context);
         }
     }
 
@@ -342,6 +344,7 @@ impl Responder {
             gone.source, gone.link
         ));
         context.install();
+        self.offer(context);
     }
 }
 
