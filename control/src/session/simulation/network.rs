@@ -176,37 +176,30 @@ impl Network {
 
     /// Ends every connection of a site as a middlebox would.
     pub(super) fn reset_connections(&mut self, at: usize) {
-        let ends: Vec<_> = self
-            .peers
-            .keys()
-            .filter(|end| end.0 == at)
-            .copied()
-            .collect();
-        for end in ends {
-            if let Some((peer, _)) = self.peers.remove(&end) {
-                self.peers.remove(&peer);
-                self.closed(end, "reset");
-                self.closed(peer, "reset");
-            }
+        for (end, peer) in self.take_connections(at) {
+            self.closed(end, "reset");
+            self.closed(peer, "reset");
         }
     }
 
     /// Ends a site's daemon; the next one knows nothing.
     pub(super) fn restart(&mut self, at: usize) {
-        let ends: Vec<_> = self
-            .peers
-            .keys()
-            .filter(|end| end.0 == at)
-            .copied()
-            .collect();
-        for end in ends {
-            if let Some((peer, _)) = self.peers.remove(&end) {
-                self.peers.remove(&peer);
-                self.schedule(self.one_way, Event::Closed(peer, "reset"));
-            }
+        for (_, peer) in self.take_connections(at) {
+            self.schedule(self.one_way, Event::Closed(peer, "reset"));
         }
         self.sites[at].sessions =
             Sessions::new(Box::new(Seeded(fastrand::Rng::with_seed(self.rng.u64(..)))));
+    }
+
+    /// Forgets the connections of a site; returns both ends of each.
+    fn take_connections(&mut self, at: usize) -> Vec<(End, End)> {
+        let own = self.peers.iter().filter(|(end, _)| end.0 == at);
+        let ends: Vec<_> = own.map(|(end, (peer, _))| (*end, *peer)).collect();
+        for (end, peer) in &ends {
+            self.peers.remove(end);
+            self.peers.remove(peer);
+        }
+        ends
     }
 
     /// Replaces a site's daemon by one that finds what the last one left.
