@@ -52,6 +52,8 @@ fn what_is_left_out_has_its_default() {
         (config.gateway.limits.svcs, config.gateway.limits.ivcs),
         (4096, 4096)
     );
+    let listen = config.gateway.metrics.listen;
+    assert_eq!(listen.to_string(), "127.0.0.1:9710");
     let link = &config.links["dsl"];
     assert_eq!(
         (link.address, link.next_hop, link.mtu),
@@ -125,6 +127,24 @@ fn manual(tunnel: &Tunnel) -> &Manual {
 
 fn mbit(number: &str) -> Rate {
     format!("{number} Mbit/s").parse().expect("a legal rate")
+}
+
+#[test]
+fn metrics_for_everybody_are_worth_a_warning() {
+    for (listen, warnings) in [
+        ("'off'", 0),
+        ("off", 0),
+        ("'[::1]:1'", 0),
+        ("192.0.2.1:9710", 1),
+    ] {
+        let text = format!(
+            "gateway: {{name: a, lan: [lan0], metrics: {{listen: {listen}}}}}\nlinks: {{}}\nbundles: {{}}\ntunnels: {{}}\n"
+        );
+        let loaded = accepted(&text, Path::new(""));
+        assert_eq!(loaded.warnings.diagnostics().len(), warnings, "{listen}");
+        let again = serde_yaml::to_string(&loaded.config).expect("a text");
+        assert_eq!(accepted(&again, Path::new("")).config, loaded.config);
+    }
 }
 
 #[test]

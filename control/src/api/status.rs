@@ -118,6 +118,9 @@ pub struct IvcStatus {
     pub local: Option<Ipv4Addr>,
     /// The remote link's address.
     pub remote: Ipv4Addr,
+    /// What the other gateway calls that link, if the two negotiate.
+    #[serde(default)]
+    pub remote_link: Option<String>,
     /// Whether it may carry pieces: its link is up, and the other side hears it.
     pub usable: bool,
     /// Its rate in bits per second.

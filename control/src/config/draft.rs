@@ -10,11 +10,11 @@ use ipnet::Ipv4Net;
 use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
-    model::{Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Tunnel},
+    model::{Gateway, Identity, Limits, Link, Metrics, Rates, Receive, SplitPolicy, Tunnel},
     sink::{At, Located},
     value::{
-        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period,
-        Rate, Setting, Spi, Text, TunnelName, Volume,
+        BundleName, Delay, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu,
+        PeerAddress, Period, Rate, Setting, Spi, Text, TunnelName, Volume,
     },
 };
 use crate::{
@@ -43,6 +43,7 @@ pub(super) struct GatewayDraft {
     pub(super) has_pool: bool,
     pub(super) svcs: Option<Located<u32>>,
     pub(super) ivcs: Option<Located<u32>>,
+    pub(super) metrics: Option<Located<MetricsListen>>,
 }
 
 #[derive(Debug)]
@@ -165,6 +166,9 @@ impl GatewayDraft {
             listen: self.listen.unwrap_or(PeerAddress::DEFAULT_PORT),
             pool: value(self.pool),
             limits,
+            metrics: Metrics {
+                listen: value(self.metrics).unwrap_or_default(),
+            },
         })
     }
 }

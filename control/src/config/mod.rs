@@ -31,13 +31,14 @@ pub use crate::suite::Suite;
 pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
-    Bundle, Config, Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Subnets, Tunnel,
+    Bundle, Config, Gateway, Identity, Limits, Link, Metrics, Rates, Receive, SplitPolicy, Subnets,
+    Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};
 pub use value::{
-    BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period, Rate,
-    Setting, Spi, Text, TunnelName, ValueError, Volume,
+    BundleName, Delay, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu, PeerAddress,
+    Period, Rate, Setting, Spi, Text, TunnelName, ValueError, Volume,
 };
 
 /// The largest configuration file, in bytes: 1 MiB.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::{
     keying::{Keying, Manual, Negotiated},
     value::{
-        BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, Rate, Setting, Text,
-        TunnelName, ValueError,
+        BundleName, Delay, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu, Rate,
+        Setting, Text, TunnelName, ValueError,
     },
 };
 use crate::identity::PrivateKey;
@@ -48,6 +48,15 @@ pub struct Gateway {
     pub pool: Option<Ipv4Net>,
     /// The sizes of the data path's maps.
     pub limits: Limits,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+}
+
+/// Figures for Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Metrics {
+    /// Where they are served.
+    pub listen: MetricsListen,
 }
 
 /// What a gateway proves to others who it is with.

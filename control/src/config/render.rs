@@ -5,6 +5,7 @@ use annotate_snippets::{
 };
 
 use super::report::{Diagnostic, Report, Severity};
+use crate::terminal;
 
 /// Whether a rendering may use the terminal's colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Report {
             let origin = Origin::path(self.file()).line(position.line);
             return title.element(origin.char_column(position.column));
         };
-        let line = line.replace(is_c1, "\u{fffd}");
+        let line = line.replace(terminal::steers_beyond_ascii, "\u{fffd}");
         let byte = |chars: usize| {
             line.char_indices()
                 .nth(chars)
@@ -78,11 +79,6 @@ impl Report {
                 .annotation(mark),
         )
     }
-}
-
-/// The control characters that the renderer lets pass; some terminals take U+009B for the beginning of an escape sequence.
-fn is_c1(character: char) -> bool {
-    matches!(character, '\u{80}'..='\u{9f}')
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! Where findings are collected while a file is read.
 
-use super::{
-    report::{Diagnostic, Position, Severity},
-    value::disarm,
-};
+use super::report::{Diagnostic, Position, Severity};
+use crate::terminal::disarm;
 
 /// A field and where it stands.
 #[derive(Debug, Clone)]

@@ -44,6 +44,8 @@ pub(super) struct Gateway {
     pulse: Pulse,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
+    /// What the other sides call their links.
+    remote_links: BTreeMap<IvcId, String>,
     /// What the last round attached and set.
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
@@ -68,6 +70,7 @@ impl Gateway {
             running: RunningTunnels::new(),
             pulse: Pulse::new(),
             impaired: BTreeSet::new(),
+            remote_links: BTreeMap::new(),
             attached: Vec::new(),
             settings: Vec::new(),
             config,
@@ -108,6 +111,16 @@ impl Gateway {
         self.running = negotiated;
         self.running.extend(self.manual.clone());
         self.pulse.set(&self.running);
+    }
+
+    /// Learns what the other sides call their links, for people.
+    pub(super) fn set_remote_links(&mut self, names: BTreeMap<IvcId, String>) {
+        self.remote_links = names;
+    }
+
+    /// Notes a problem of something that does not take part in the rounds, or that it has none any more.
+    pub(super) fn set_problem(&mut self, of: &'static str, problem: Option<String>) {
+        self.problems.set(of, problem);
     }
 
     /// Brings everything to the stated condition as far as possible; returns how long it took.
@@ -303,6 +316,7 @@ impl Gateway {
             receive: &self.receive,
             tables: &self.tables,
             silent: &self.mute(),
+            remote_links: &self.remote_links,
             rejected: self.pulse.rejected,
             started: self.started,
             problems: self.problems.list(),

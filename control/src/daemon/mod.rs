@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     kernel::monitor::Monitor,
     liveness,
+    metrics::Metrics,
 };
 
 /// How often it is looked at what changes without an event: programs and settings.
@@ -64,6 +65,7 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
         path: socket.clone(),
         source,
     })?;
+    let mut metrics = Metrics::start(gateway.config().gateway.metrics.listen, calls.clone());
     tokio::spawn(server::serve(listener, calls));
     info!(socket = %socket.display(), "ready");
 
@@ -104,6 +106,7 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
                 negotiation.count(gateway.traffic());
                 settle(&mut gateway, &mut negotiation).await;
             }
+            problem = metrics.changed() => gateway.set_problem("metrics", problem),
             Some(call) = called.recv() => {
                 if answer(&gateway, &mut negotiation, call) {
                     break;

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod links;
+mod metrics;
 mod negotiation;
 mod overlap;
 mod security;
@@ -20,4 +21,5 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     addresses::check(draft, sink);
     security::check(draft, sink);
     negotiation::check(draft, sink);
+    metrics::check(draft, sink);
 }

@@ -26,6 +26,12 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
     let (svcs, ivcs) = map
         .optional("limits", sink, |field, sink| Some(limits(field, sink)))
         .unwrap_or_default();
+    let metrics = map.optional("metrics", sink, |field, sink| {
+        let mut map = field.map(sink);
+        let listen = map.optional("listen", sink, Field::parse);
+        map.close(sink);
+        listen
+    });
     map.close(sink);
     GatewayDraft {
         at: field.at.clone(),
@@ -38,6 +44,7 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
         has_pool: field.has("pool"),
         svcs,
         ivcs,
+        metrics,
     }
 }
 

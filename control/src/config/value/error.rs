@@ -171,22 +171,6 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Returns `text` with its control characters escaped, as in [`quote`].
-pub(crate) fn disarm(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let mut disarmed = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            disarmed.extend(character.escape_debug());
-        } else {
-            disarmed.push(character);
-        }
-    }
-    disarmed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 mod address;
 mod error;
 mod limit;
+mod metrics;
 mod mtu;
 mod name;
 mod peer;
@@ -16,8 +17,9 @@ mod text;
 
 pub(crate) use address::{HostAddress, Subnet};
 pub use error::ValueError;
-pub(crate) use error::{disarm, nearest, quote, suggest};
+pub(crate) use error::{nearest, quote, suggest};
 pub use limit::{Period, Volume};
+pub use metrics::MetricsListen;
 pub use mtu::{Mss, Mtu};
 pub use name::{BundleName, GatewayName, InterfaceName, LinkName, TunnelName};
 pub use peer::PeerAddress;

@@ -26,6 +26,7 @@ use crate::{
     session::{
         Action, ConnectionId, ConnectionSecret, OwnLink, Random, SETUP_LIMIT, Saved, Sessions,
     },
+    terminal::disarm,
     transport::{
         Connection, Connector, Event, Handle, Identity, KnownKeys, Limits, Listener, Refusals,
         TransportError,
@@ -370,6 +371,19 @@ impl Negotiation {
             .collect()
     }
 
+    /// What the other side calls its links.
+    fn remote_links(&self) -> BTreeMap<IvcId, String> {
+        let roles = self.sessions.tunnels();
+        let agreed = roles.filter_map(|(_, role)| role.agreed());
+        agreed
+            .flat_map(|agreed| {
+                let remote = agreed.remote;
+                let ivcs = agreed.ivcs.into_iter();
+                ivcs.map(move |ivc| ((remote, ivc.link, ivc.remote), disarm(ivc.facts.name)))
+            })
+            .collect()
+    }
+
     /// Tells the machines how many bytes their tunnels have carried.
     pub(super) fn count(&mut self, traffic: Vec<(TunnelName, u64)>) {
         for (tunnel, bytes) in traffic {
@@ -381,6 +395,7 @@ impl Negotiation {
     pub(super) fn show(&self, gateway: &mut Gateway) {
         let running = self.running(gateway.config(), gateway.links());
         gateway.set_running(running, self.impaired());
+        gateway.set_remote_links(self.remote_links());
     }
 
     /// Asks for new keys of a tunnel at once.

@@ -1,0 +1,212 @@
+//! Every metric that there is: its name, its labels, what it means.
+
+/// What can be done with a metric's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It only grows, but for restarts.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// A metric: one value for each combination of its labels' values.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+const LINK: &[&str] = &["link"];
+const TUNNEL: &[&str] = &["tunnel"];
+/// What tells an IVC from others. Addresses change, and would leave a series behind with each change.
+const IVC: &[&str] = &["tunnel", "link", "remote_link"];
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind: Kind::Counter,
+        labels,
+        help,
+    }
+}
+
+macro_rules! families {
+    ($($ident:ident = $family:expr;)+) => {
+        $(pub(super) static $ident: Family = $family;)+
+
+        /// All of them, in the order of `deploy/METRICS.md`.
+        #[cfg(test)]
+        pub(super) static ALL: &[&Family] = &[$(&$ident),+];
+    };
+}
+
+families! {
+    GATEWAY_INFO = gauge(
+        "withy_gateway_info",
+        &["gateway", "version", "engine"],
+        "The gateway, the version of its daemon and its IPsec engine; always 1.",
+    );
+    START_TIME = gauge(
+        "withy_start_time_seconds",
+        &[],
+        "When the daemon started, in seconds since the epoch.",
+    );
+    PROBLEMS = gauge(
+        "withy_problems",
+        &[],
+        "How many things cannot be brought to the stated condition at present.",
+    );
+    LINK_INFO = gauge(
+        "withy_link_info",
+        &["link", "interface", "receive"],
+        "The link's interface and where it receives, xdp or tc; always 1.",
+    );
+    LINK_STATE = gauge(
+        "withy_link_state",
+        &["link", "state"],
+        "1 for the state that the link is in, 0 for the others.",
+    );
+    LINK_CHANGED = gauge(
+        "withy_link_state_change_timestamp_seconds",
+        LINK,
+        "Since when the link has been in its state, in seconds since the epoch.",
+    );
+    LINK_MTU = gauge("withy_link_mtu_bytes", LINK, "The MTU of the link's interface.");
+    TUNNEL_INFO = gauge(
+        "withy_tunnel_info",
+        &["tunnel", "suite", "split"],
+        "The tunnel's ESP suite, empty until it is negotiated, and its split policy; always 1.",
+    );
+    TUNNEL_STATE = gauge(
+        "withy_tunnel_state",
+        &["tunnel", "state"],
+        "1 for the state that the tunnel is in, 0 for the others.",
+    );
+    TUNNEL_MTU = gauge(
+        "withy_tunnel_mtu_bytes",
+        TUNNEL,
+        "The longest packet that hosts may send through the tunnel.",
+    );
+    TUNNEL_MSS = gauge(
+        "withy_tunnel_mss_bytes",
+        TUNNEL,
+        "What TCP's MSS is clamped to; absent where it is not.",
+    );
+    TUNNEL_PACKETS = counter(
+        "withy_tunnel_sent_packets_total",
+        TUNNEL,
+        "ESP packets sent to the other gateway.",
+    );
+    IVC_USABLE = gauge(
+        "withy_ivc_usable",
+        IVC,
+        "1 if the IVC may carry data: its link is up, and something comes over it; else 0.",
+    );
+    IVC_RATE = gauge(
+        "withy_ivc_rate_bytes_per_second",
+        IVC,
+        "The rate at which the IVC is scheduled.",
+    );
+    IVC_LATENCY = gauge(
+        "withy_ivc_latency_seconds",
+        IVC,
+        "The one-way latency with which the IVC is scheduled.",
+    );
+    IVC_MTU = gauge("withy_ivc_mtu_bytes", IVC, "The longest piece that the IVC carries.");
+    IVC_TX_PACKETS = counter(
+        "withy_ivc_sent_packets_total",
+        IVC,
+        "ESP packets whose first byte was sent over the IVC.",
+    );
+    IVC_TX_PIECES = counter(
+        "withy_ivc_sent_pieces_total",
+        IVC,
+        "Pieces, whole packets and fragments, sent over the IVC.",
+    );
+    IVC_TX_BYTES = counter(
+        "withy_ivc_sent_bytes_total",
+        IVC,
+        "Bytes of the pieces sent over the IVC, IP headers included.",
+    );
+    IVC_RX_PACKETS = counter(
+        "withy_ivc_received_packets_total",
+        IVC,
+        "ESP packets whose first byte was received over the IVC.",
+    );
+    IVC_RX_PIECES = counter(
+        "withy_ivc_received_pieces_total",
+        IVC,
+        "Pieces, whole packets and fragments, received over the IVC.",
+    );
+    IVC_RX_BYTES = counter(
+        "withy_ivc_received_bytes_total",
+        IVC,
+        "Bytes of the pieces received over the IVC, IP headers included.",
+    );
+    DROPPED = counter(
+        "withy_dropped_packets_total",
+        &["reason"],
+        "Packets dropped, by reason.",
+    );
+    REFUSED = counter(
+        "withy_refused_connections_total",
+        &["reason"],
+        "Connections of other gateways that were refused, by reason.",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../../deploy/METRICS.md");
+
+    #[test]
+    fn the_reference_has_exactly_these() {
+        let row = |family: &&Family| {
+            let kind = match family.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            };
+            let labels = family.labels.iter().map(|label| format!("`{label}`"));
+            let labels = labels.collect::<Vec<_>>().join(", ");
+            format!(
+                "| `{}` | {kind} | {labels} | {} |",
+                family.name, family.help
+            )
+        };
+        let wanted: Vec<_> = ALL.iter().map(row).collect();
+        let rows = REFERENCE
+            .lines()
+            .filter(|line| line.starts_with("| `withy_"));
+        assert_eq!(rows.collect::<Vec<_>>(), wanted, "\n{}", wanted.join("\n"));
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let names: BTreeSet<_> = ALL.iter().map(|family| family.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for family in ALL {
+            let total = family.name.ends_with("_total");
+            assert_eq!(total, family.kind == Kind::Counter, "{}", family.name);
+            assert!(family.name.starts_with("withy_"), "{}", family.name);
+        }
+    }
+}
