@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::protocol::{Request, Response};
+use super::{
+    event::Event,
+    protocol::{Request, Response},
+};
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +28,9 @@ pub enum ClientError {
         /// The system's error.
         source: io::Error,
     },
+    /// The daemon refuses.
+    #[error("{0}")]
+    Refused(String),
     /// The answer is cut off or not understood.
     #[error("the running withy gives no answer that this one understands: {0}")]
     Answer(io::Error),
@@ -36,6 +42,65 @@ pub enum ClientError {
 ///
 /// Nobody answers, or not in a form that is understood.
 pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
+    let mut answers = ask(socket, request)?;
+    read(&mut answers).and_then(|answer| {
+        let cut = || ClientError::Answer(io::ErrorKind::UnexpectedEof.into());
+        answer.ok_or_else(cut)
+    })
+}
+
+/// What happens at a gateway, as it happens.
+#[derive(Debug)]
+pub struct Monitor(BufReader<UnixStream>);
+
+/// Asks the daemon that listens on `socket` to tell what happens.
+///
+/// # Errors
+///
+/// As [`call`]; or there are too many monitors.
+pub fn monitor(socket: &Path) -> Result<Monitor, ClientError> {
+    let mut answers = ask(socket, &Request::Monitor)?;
+    match read(&mut answers)? {
+        Some(Response::Done) => {}
+        Some(Response::Failed(reason)) => return Err(ClientError::Refused(reason)),
+        _ => return Err(ClientError::Answer(io::ErrorKind::InvalidData.into())),
+    }
+    // From now on nothing may happen for long.
+    let stream = answers.get_ref();
+    stream.set_read_timeout(None).map_err(ClientError::Answer)?;
+    Ok(Monitor(answers))
+}
+
+impl Monitor {
+    /// Waits for the next event; there is none when the daemon has ended.
+    ///
+    /// # Errors
+    ///
+    /// What comes is not understood.
+    pub fn wait(&mut self) -> Result<Option<Event>, ClientError> {
+        match read(&mut self.0) {
+            Ok(Some(Response::Event(event))) => Ok(Some(*event)),
+            Ok(None) => Ok(None),
+            // A daemon that is killed may leave half a line.
+            Err(ClientError::Answer(error)) if error.kind() != io::ErrorKind::InvalidData => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(Some(_)) => Err(ClientError::Answer(io::ErrorKind::InvalidData.into())),
+        }
+    }
+}
+
+fn read(answers: &mut BufReader<UnixStream>) -> Result<Option<Response>, ClientError> {
+    let mut line = String::new();
+    answers.read_line(&mut line).map_err(ClientError::Answer)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(&line).map_err(|error| ClientError::Answer(error.into()))
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
     let unreachable = |source| ClientError::Unreachable {
         path: socket.to_owned(),
         source,
@@ -53,9 +118,5 @@ pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     stream
         .write_all(line.as_bytes())
         .map_err(ClientError::Answer)?;
-    let mut answer = String::new();
-    BufReader::new(stream)
-        .read_line(&mut answer)
-        .map_err(ClientError::Answer)?;
-    serde_json::from_str(&answer).map_err(|error| ClientError::Answer(error.into()))
+    Ok(BufReader::new(stream))
 }

@@ -1,8 +1,9 @@
-//! The messages on the control socket: one JSON object a line each way, one request a connection.
+//! The messages on the control socket: one JSON object a line each way, one request a connection. A monitor gets any number
+//! of lines.
 
 use serde::{Deserialize, Serialize};
 
-use super::status::Status;
+use super::{event::Event, status::Status};
 
 /// The longest request in bytes.
 pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
@@ -13,6 +14,10 @@ pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
 pub enum Request {
     /// How is everything?
     Status,
+    /// Tell what happens: [`Response::Done`], then each event, until one of the two ends.
+    Monitor,
+    /// What has happened?
+    Events,
     /// Renew a tunnel's keys.
     Rekey {
         /// The tunnel.
@@ -28,6 +33,10 @@ pub enum Request {
 pub enum Response {
     /// How everything is.
     Status(Box<Status>),
+    /// Something happens.
+    Event(Box<Event>),
+    /// What has happened last, the oldest first.
+    Events(Vec<Event>),
     /// It is done, or under way.
     Done,
     /// The daemon ends.

@@ -1,21 +1,29 @@
 //! Listening on the control socket.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tracing::debug;
 
-use super::protocol::{MAX_REQUEST, Request, Response};
+use super::{
+    protocol::{MAX_REQUEST, Request, Response},
+    stream,
+};
+use crate::daemon::events::Events;
 
 /// How many callers are heard at once.
 const CALLERS: usize = 16;
+/// How many monitors there can be beside them.
+const MONITORS: u32 = 8;
 /// How long a caller may take to ask, or to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the daemon's end waits for monitors.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// A request and where its answer goes.
 pub(crate) struct Call {
@@ -37,21 +45,51 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Hands requests to `calls` until nobody takes them any more.
-pub(crate) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    let callers = std::sync::Arc::new(Semaphore::new(CALLERS));
+/// Who answers callers.
+#[derive(Clone)]
+pub(crate) struct Server {
+    calls: mpsc::Sender<Call>,
+    events: Events,
+    monitors: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Hands requests to `calls`, and tells monitors `events`.
+    pub(crate) fn new(calls: mpsc::Sender<Call>, events: Events) -> Self {
+        Self {
+            calls,
+            events,
+            monitors: Arc::new(Semaphore::new(MONITORS as usize)),
+        }
+    }
+
+    /// Whether there is no monitor.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.monitors.available_permits() == MONITORS as usize
+    }
+
+    /// Waits until the monitors, which have been told that the daemon ends, have ended; not for ever.
+    pub(crate) async fn drain(&self) {
+        // Those that are too slow see the connection end.
+        let _ = timeout(FAREWELL, self.monitors.acquire_many(MONITORS)).await;
+    }
+}
+
+/// Answers callers for ever.
+pub(crate) async fn serve(listener: UnixListener, server: Server) {
+    let callers = Arc::new(Semaphore::new(CALLERS));
     loop {
         let Ok(place) = callers.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let calls = calls.clone();
+                let server = server.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, calls).await {
+                    if let Err(error) = converse(stream, server, place).await {
                         debug!(%error, "a caller on the control socket");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -62,17 +100,30 @@ pub(crate) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
     }
 }
 
-async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    server: Server,
+    place: OwnedSemaphorePermit,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(MAX_REQUEST));
     timeout(PATIENCE, read.read_line(&mut line)).await??;
     let response = match serde_json::from_str(&line) {
+        Ok(Request::Monitor) => match server.monitors.clone().try_acquire_owned() {
+            Ok(_monitor) => {
+                // Monitors stay; others are to be heard meanwhile.
+                drop(place);
+                return stream::tell(read, write, server.events.subscribe()).await;
+            }
+            Err(_) => Response::Failed(format!("{MONITORS} monitors are enough")),
+        },
+        Ok(Request::Events) => Response::Events(server.events.last()),
         Ok(request) => {
             let (reply, answer) = oneshot::channel();
             let call = Call { request, reply };
             let gone = || io::Error::other("the daemon is ending");
-            calls.send(call).await.map_err(|_| gone())?;
+            server.calls.send(call).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         }
         Err(error) => Response::Failed(format!("not a request: {error}")),
@@ -81,4 +132,94 @@ async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<(
     answer.push(b'\n');
     timeout(PATIENCE, write.write_all(&answer)).await??;
     write.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::event::What;
+
+    fn server(directory: &Path) -> (Server, mpsc::Receiver<Call>) {
+        let (calls, called) = mpsc::channel(1);
+        let server = Server::new(calls, Events::new());
+        let listener = listen(&directory.join("socket")).unwrap();
+        tokio::spawn(serve(listener, server.clone()));
+        (server, called)
+    }
+
+    async fn ask(directory: &Path, request: &Request) -> BufReader<UnixStream> {
+        let mut stream = UnixStream::connect(directory.join("socket")).await.unwrap();
+        let line = serde_json::to_string(request).unwrap() + "\n";
+        stream.write_all(line.as_bytes()).await.unwrap();
+        BufReader::new(stream)
+    }
+
+    async fn answer(answers: &mut BufReader<UnixStream>) -> Response {
+        let mut line = String::new();
+        answers.read_line(&mut line).await.unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn problem(number: u64) -> What {
+        What::Problem {
+            problem: number.to_string().repeat(1000),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_monitor_is_told_how_many_events_it_misses() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, _called) = server(directory.path());
+        let mut slow = ask(directory.path(), &Request::Monitor).await;
+        assert_eq!(answer(&mut slow).await, Response::Done);
+        for number in 0..5000 {
+            server.events.tell(problem(number));
+            // The server writes as far as the socket takes it.
+            tokio::task::yield_now().await;
+        }
+        server.events.tell(What::Stopping);
+        let (mut seen, mut missed) = (0, 0);
+        loop {
+            let Response::Event(event) = answer(&mut slow).await else {
+                panic!("not an event");
+            };
+            match event.what {
+                What::Missed { count } => missed += count,
+                What::Problem { .. } => seen += 1,
+                _ => break,
+            }
+        }
+        assert!(missed > 0, "{seen}");
+        assert_eq!(seen + missed, 5000);
+        server.drain().await;
+        assert!(server.is_idle());
+    }
+
+    #[tokio::test]
+    async fn monitors_are_bounded_and_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, mut called) = server(directory.path());
+        let mut monitors = Vec::new();
+        for _ in 0..MONITORS {
+            let mut monitor = ask(directory.path(), &Request::Monitor).await;
+            assert_eq!(answer(&mut monitor).await, Response::Done);
+            monitors.push(monitor);
+        }
+        let mut refused = ask(directory.path(), &Request::Monitor).await;
+        assert!(matches!(answer(&mut refused).await, Response::Failed(_)));
+        server.events.tell(What::Ready);
+        let mut last = ask(directory.path(), &Request::Events).await;
+        assert_eq!(
+            answer(&mut last).await,
+            Response::Events(server.events.last())
+        );
+        let mut stop = ask(directory.path(), &Request::Stop).await;
+        let call = called.recv().await.unwrap();
+        call.reply.send(Response::Stopping).unwrap();
+        assert_eq!(answer(&mut stop).await, Response::Stopping);
+        monitors.clear();
+        while !server.is_idle() {
+            tokio::task::yield_now().await;
+        }
+    }
 }

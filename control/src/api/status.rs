@@ -3,7 +3,7 @@
 //! The JSON form has base units (bits per second, seconds, bytes); `schema` changes when a field
 //! changes its meaning or goes, not when one is added.
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,17 @@ pub enum LinkState {
     NoAddress,
     /// There is no such interface.
     Missing,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::NoAddress => "no address",
+            Self::Missing => "no interface",
+        })
+    }
 }
 
 /// A tunnel.

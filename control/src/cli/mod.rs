@@ -4,6 +4,7 @@ mod check;
 mod exit;
 mod keys;
 mod log;
+mod monitor;
 mod show;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -47,6 +48,8 @@ enum Command {
     },
     /// Show tunnels, IVCs, links, counters and drops
     Status(StatusArgs),
+    /// Print what happens as it happens, until interrupted
+    Monitor(monitor::Args),
     /// Check a configuration, and touch nothing
     Check {
         /// The configuration
@@ -112,6 +115,7 @@ impl Cli {
         match self.command {
             None => status(&directories, &StatusArgs::default()),
             Some(Command::Status(args)) => status(&directories, &args),
+            Some(Command::Monitor(args)) => monitor::monitor(&directories.socket(), &args),
             Some(Command::Check {
                 config,
                 json,

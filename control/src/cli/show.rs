@@ -111,16 +111,10 @@ fn links(links: &[LinkStatus], terminal: bool) -> String {
         terminal,
     );
     for link in links {
-        let (word, fine) = match link.state {
-            LinkState::Up => ("up", true),
-            LinkState::Down => ("down", false),
-            LinkState::NoAddress => ("no address", false),
-            LinkState::Missing => ("no interface", false),
-        };
         table.add_row(vec![
             Cell::new(&link.name),
             Cell::new(&link.interface),
-            good(word, fine),
+            good(&link.state.to_string(), link.state == LinkState::Up),
             number(age(link.since)),
             Cell::new(optional(link.address)),
             Cell::new(optional(link.next_hop)),

@@ -7,9 +7,11 @@ use std::{
 
 use tracing::info;
 
-use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pulse};
+use super::{
+    DaemonError, Directories, attachments, events::Events, problems::Problems, pulse::Pulse,
+};
 use crate::{
-    api::{protocol::Response, report},
+    api::{event::What, protocol::Response, report},
     bundle::{self, IvcId, Slots},
     config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
@@ -41,6 +43,7 @@ pub(super) struct Gateway {
     slots: Slots,
     links: Links,
     problems: Problems,
+    events: Events,
     pulse: Pulse,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
@@ -56,7 +59,11 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// Loads the programs, and takes over what an earlier run left.
-    pub(super) fn start(config: Config, directories: Directories) -> Result<Self, DaemonError> {
+    pub(super) fn start(
+        config: Config,
+        directories: Directories,
+        events: Events,
+    ) -> Result<Self, DaemonError> {
         let reconciler = Reconciler::open(&directories.state_dir)?;
         let limits = Limits {
             svcs: config.gateway.limits.svcs,
@@ -68,7 +75,7 @@ impl Gateway {
         let mut gateway = Self {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
-            pulse: Pulse::new(),
+            pulse: Pulse::new(events.clone()),
             impaired: BTreeSet::new(),
             remote_links: BTreeMap::new(),
             attached: Vec::new(),
@@ -80,7 +87,8 @@ impl Gateway {
             tables,
             slots,
             links: Links::new(),
-            problems: Problems::default(),
+            problems: Problems::new(events.clone()),
+            events,
             started: now(),
             since: BTreeMap::new(),
             receive: BTreeMap::new(),
@@ -202,7 +210,12 @@ impl Gateway {
                 self.since.insert(name.clone(), now());
             }
             if before != Some(view) {
-                info!(link = %name, state = ?view.state, address = ?view.address, next_hop = ?view.next_hop, "link");
+                self.events.tell(What::Link {
+                    link: name.to_string(),
+                    state: view.state,
+                    address: view.address,
+                    next_hop: view.next_hop,
+                });
             }
         }
         self.links = links;

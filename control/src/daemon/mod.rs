@@ -6,6 +6,7 @@
 mod attachments;
 mod directories;
 mod error;
+pub(crate) mod events;
 mod gateway;
 mod lock;
 mod negotiation;
@@ -20,14 +21,15 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
 };
-use tracing::{debug, info};
+use tracing::debug;
 
 pub use self::{directories::Directories, error::DaemonError, take_down::take_down};
-use self::{gateway::Gateway, negotiation::Negotiation};
+use self::{events::Events, gateway::Gateway, negotiation::Negotiation};
 use crate::{
     api::{
+        event::What,
         protocol::{Request, Response},
-        server::{self, Call},
+        server::{self, Call, Server},
     },
     config::Config,
     kernel::monitor::Monitor,
@@ -55,9 +57,15 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     let (calls, mut called) = mpsc::channel(16);
     let socket = directories.socket();
     let state_dir = directories.state_dir.clone();
-    let mut gateway = Gateway::start(config, directories)?;
-    let mut negotiation =
-        Negotiation::start(gateway.config(), &state_dir, gateway.netlink()).await?;
+    let events = Events::new();
+    let mut gateway = Gateway::start(config, directories, events.clone())?;
+    let mut negotiation = Negotiation::start(
+        gateway.config(),
+        &state_dir,
+        gateway.netlink(),
+        events.clone(),
+    )
+    .await?;
     negotiation.show(&mut gateway);
     gateway.converge().await;
     settle(&mut gateway, &mut negotiation).await;
@@ -66,8 +74,9 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
         source,
     })?;
     let mut metrics = Metrics::start(gateway.config().gateway.metrics.listen, calls.clone());
-    tokio::spawn(server::serve(listener, calls));
-    info!(socket = %socket.display(), "ready");
+    let server = Server::new(calls, events.clone());
+    tokio::spawn(server::serve(listener, server.clone()));
+    events.tell(What::Ready);
 
     let mut audit = tokio::time::interval_at(Instant::now() + AUDIT, AUDIT);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,7 +125,8 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     }
     // Another daemon may listen there at once; the lock is still ours.
     let _ = std::fs::remove_file(&socket);
-    info!("stopping; what is set up keeps forwarding");
+    events.tell(What::Stopping);
+    server.drain().await;
     Ok(())
 }
 
@@ -137,6 +147,8 @@ fn answer(gateway: &Gateway, negotiation: &mut Negotiation, call: Call) -> bool 
         Request::Status => (gateway.status(negotiation.refused()), false),
         Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), false),
         Request::Stop => (Response::Stopping, true),
+        // The server answers these by itself.
+        Request::Monitor | Request::Events => return false,
     };
     // The caller may have gone.
     let _ = call.reply.send(response);

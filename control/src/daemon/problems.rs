@@ -2,23 +2,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{info, warn};
+use super::events::Events;
+use crate::api::event::What;
 
 /// The problems of the last round, and of what does not take part in the rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Problems {
+    events: Events,
     round: BTreeSet<String>,
     others: BTreeMap<&'static str, String>,
 }
 
 impl Problems {
-    /// Replaces the problems, and logs those that are new or gone; a problem that stays is silent.
+    /// Begins with none.
+    pub(super) fn new(events: Events) -> Self {
+        Self {
+            events,
+            round: BTreeSet::new(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    fn came(&self, problem: &str) {
+        let problem = problem.to_owned();
+        self.events.tell(What::Problem { problem });
+    }
+
+    fn went(&self, problem: &str) {
+        let problem = problem.to_owned();
+        self.events.tell(What::ProblemGone { problem });
+    }
+
+    /// Replaces the problems, and tells those that are new or gone; a problem that stays is silent.
     pub(super) fn replace(&mut self, now: BTreeSet<String>) {
         for problem in now.difference(&self.round) {
-            warn!("{problem}");
+            self.came(problem);
         }
         for problem in self.round.difference(&now) {
-            info!("no longer: {problem}");
+            self.went(problem);
         }
         self.round = now;
     }
@@ -33,10 +54,10 @@ impl Problems {
             return;
         }
         if let Some(problem) = before {
-            info!("no longer: {problem}");
+            self.went(&problem);
         }
         if let Some(problem) = now {
-            warn!("{problem}");
+            self.came(&problem);
         }
     }
 

@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tracing::{debug, info};
+use tracing::debug;
 use withy_common::keepalive::Keepalive;
 
+use super::events::Events;
 use crate::{
+    api::event::{self, What},
     bundle::{IvcId, Slots, ident},
     config::LinkName,
     kernel::raw::LinkSocket,
@@ -20,6 +22,7 @@ use crate::{
 
 /// The keepalives of a gateway.
 pub(super) struct Pulse {
+    events: Events,
     begun: Instant,
     liveness: Liveness,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
@@ -33,8 +36,9 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Begins with no tunnel.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(events: Events) -> Self {
         Self {
+            events,
             begun: Instant::now(),
             liveness: Liveness::default(),
             sockets: BTreeMap::new(),
@@ -81,10 +85,10 @@ impl Pulse {
         }
         let silent = self.liveness.silent(now);
         for id in silent.difference(&self.silent) {
-            info!(link = %id.1, remote = %id.2, "nothing comes over this IVC: it carries no data");
+            self.events.tell(What::IvcSilent(shown(running, id)));
         }
         for id in self.silent.difference(&silent) {
-            info!(link = %id.1, remote = %id.2, "this IVC carries data again");
+            self.events.tell(What::IvcBack(shown(running, id)));
         }
         self.send(running, links, now);
         std::mem::replace(&mut self.silent, silent) != self.silent
@@ -160,6 +164,16 @@ impl Pulse {
                 Err(error) => debug!(%error, link = %name, "no socket for keepalives"),
             }
         }
+    }
+}
+
+fn shown(running: &RunningTunnels, (endpoint, link, remote): &IvcId) -> event::Ivc {
+    let mut tunnels = running.iter();
+    let tunnel = tunnels.find(|(_, tunnel)| tunnel.endpoints.remote == *endpoint);
+    event::Ivc {
+        tunnel: tunnel.map_or_else(String::new, |(name, _)| name.to_string()),
+        link: link.to_string(),
+        remote: *remote,
     }
 }
 

@@ -49,7 +49,7 @@ pub use saved::{Saved, SavedIvc};
 pub use sessions::{Role, Sessions};
 pub use terms::{OwnLink, Profile};
 
-use crate::{config::LinkName, identity::PublicKey, wire::Message};
+use crate::{api::event::What, config::LinkName, identity::PublicKey, wire::Message};
 
 /// A connection's number, of this daemon's run alone.
 pub type ConnectionId = u64;
@@ -99,16 +99,7 @@ pub enum Action {
         revision: u64,
     },
     /// Something happened that people want to know.
-    Note(Note),
-}
-
-/// Something that happened, for logs and monitors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is bad news.
-    pub warning: bool,
-    /// What happened.
-    pub text: String,
+    Note(What),
 }
 
 /// Random numbers: the system's, or in simulations those of a seed.
@@ -151,18 +142,8 @@ impl Context<'_> {
         self.actions.push(Action::Close { connection });
     }
 
-    fn note(&mut self, text: String) {
-        self.actions.push(Action::Note(Note {
-            warning: false,
-            text,
-        }));
-    }
-
-    fn warn(&mut self, text: String) {
-        self.actions.push(Action::Note(Note {
-            warning: true,
-            text,
-        }));
+    fn note(&mut self, what: What) {
+        self.actions.push(Action::Note(what));
     }
 
     /// Asks for what is agreed to be installed; returns the revision that will be told when it is.

@@ -16,9 +16,9 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{DaemonError, gateway::Gateway};
+use super::{DaemonError, events::Events, gateway::Gateway};
 use crate::{
-    api::protocol::Response,
+    api::{event::What, protocol::Response},
     bundle::IvcId,
     config::{Config, LinkName, TunnelName},
     kernel::netlink::Netlink,
@@ -42,6 +42,8 @@ const QUEUE: usize = 1024;
 /// The negotiation of a gateway.
 pub(super) struct Negotiation {
     sessions: Sessions,
+    /// Where what happens is told.
+    reports: Events,
     begun: Instant,
     connector: Option<Connector>,
     handles: BTreeMap<ConnectionId, Handle>,
@@ -91,9 +93,11 @@ impl Negotiation {
         config: &Config,
         state_dir: &std::path::Path,
         netlink: &Netlink,
+        reports: Events,
     ) -> Result<Self, DaemonError> {
         let mut negotiation = Self {
             sessions: Sessions::new(Box::new(SystemRandom)),
+            reports,
             begun: Instant::now(),
             connector: None,
             handles: BTreeMap::new(),
@@ -121,7 +125,9 @@ impl Negotiation {
                 && let Some(keys) = state::keys(saved, &keys)
             {
                 role.resume(saved, keys, negotiation.now());
-                info!(tunnel = %name, "goes on where the last run left it");
+                negotiation.reports.tell(What::TunnelResumed {
+                    tunnel: name.to_string(),
+                });
             }
             negotiation.sessions.add(role);
         }
@@ -268,8 +274,7 @@ impl Negotiation {
                     self.handles.remove(&connection);
                 }
                 Action::Install { revision } => self.wanted = Some(revision),
-                Action::Note(note) if note.warning => warn!("{}", note.text),
-                Action::Note(note) => info!("{}", note.text),
+                Action::Note(what) => self.reports.tell(what),
             }
         }
     }

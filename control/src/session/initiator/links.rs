@@ -8,6 +8,7 @@ use std::{
 
 use super::{Initiator, PAUSE, Phase, Purpose, setup::jittered};
 use crate::{
+    api::event::What,
     config::{LinkName, Tunnel},
     session::{ConnectionId, Context, OwnLink, SETUP_LIMIT},
     wire::{Echo, LinkAddReply, LinkAddRequest, Message, Reason},
@@ -245,8 +246,10 @@ impl Initiator {
 
     /// The other side has ended the SVC: another is made.
     fn end_svc(&mut self, reason: &str, context: &mut Context<'_>) {
-        let tunnel = &self.profile.tunnel;
-        context.warn(format!("tunnel {tunnel}: the other side ends it: {reason}"));
+        context.note(What::TunnelEnded {
+            tunnel: self.profile.tunnel.to_string(),
+            reason: reason.to_owned(),
+        });
         self.svc = None;
         for id in std::mem::take(&mut self.connections).into_keys() {
             context.close(id);

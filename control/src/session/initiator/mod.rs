@@ -19,7 +19,8 @@ use super::{
     Saved, SavedIvc, agreed::Keyring, terms::Granted,
 };
 use crate::{
-    config::LinkName,
+    api::event::{self, What},
+    config::{LinkName, TunnelName},
     wire::{Echo, LinkFacts, Message, Verdict},
 };
 
@@ -374,9 +375,10 @@ impl Initiator {
         let tunnel = self.profile.tunnel.clone();
         let (link, remote) = (&connection.link, connection.remote);
         if connection.phase != Phase::Established {
-            context.warn(format!(
-                "tunnel {tunnel}: link {link} to {remote}: {reason}"
-            ));
+            context.note(What::ConnectionFailed {
+                ivc: shown(&tunnel, link, remote),
+                reason: reason.to_owned(),
+            });
         }
         match connection.purpose {
             Purpose::Make => {
@@ -397,9 +399,10 @@ impl Initiator {
             if ivc.connection == Some(id) {
                 ivc.connection = None;
                 ivc.lost = Some(context.now);
-                context.warn(format!(
-                    "tunnel {tunnel}: the connection over link {link} to {remote} is lost: {reason}"
-                ));
+                context.note(What::ConnectionLost {
+                    ivc: shown(&tunnel, link, remote),
+                    reason: reason.to_owned(),
+                });
                 self.requests.again(context.now);
             }
         }
@@ -421,11 +424,10 @@ impl Initiator {
             context.close(id);
         }
         let tunnel = &self.profile.tunnel;
-        context.note(format!(
-            "tunnel {tunnel}: IVC of link {} to {} dropped: {reason}",
-            gone.link,
-            gone.remote.ip()
-        ));
+        context.note(What::IvcDropped {
+            ivc: shown(tunnel, &gone.link, gone.remote),
+            reason: reason.to_owned(),
+        });
         context.install();
     }
 
@@ -435,10 +437,20 @@ impl Initiator {
             .connections
             .get(&id)
             .map_or(self.target, |connection| connection.remote);
-        let tunnel = &self.profile.tunnel;
-        context.warn(format!(
-            "tunnel {tunnel}: {remote} refuses {what}: {verdict}"
-        ));
+        context.note(What::RefusedByPeer {
+            tunnel: self.profile.tunnel.to_string(),
+            remote: *remote.ip(),
+            request: what.to_owned(),
+            reason: verdict.to_string(),
+        });
+    }
+}
+
+fn shown(tunnel: &TunnelName, link: &LinkName, remote: SocketAddrV4) -> event::Ivc {
+    event::Ivc {
+        tunnel: tunnel.to_string(),
+        link: link.to_string(),
+        remote: *remote.ip(),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddrV4, time::Duration};
 
-use super::{Connection, Initiator, Ivc, PAUSE, Phase, Purpose, STAGGER, Svc};
+use super::{Connection, Initiator, Ivc, PAUSE, Phase, Purpose, STAGGER, Svc, shown};
 use crate::{
+    api::event::What,
     session::{
         ConnectionId, ConnectionSecret, Context,
         agreed::{Generation, Keyring},
@@ -366,8 +367,8 @@ impl Initiator {
         else {
             return;
         };
-        let tunnel = &self.profile.tunnel;
-        context.note(format!("tunnel {tunnel}: new keys are in use"));
+        let tunnel = self.profile.tunnel.to_string();
+        context.note(What::NewKeys { tunnel });
         self.joined(id, (terms.svc, terms.ivc), terms.link, context);
         self.made(true, context);
     }
@@ -411,13 +412,15 @@ impl Initiator {
             .filter_map(|other| other.connection)
             .collect();
         let was_there = svc.ivcs.iter().any(same);
+        let first = svc.ivcs.is_empty();
         svc.ivcs.retain(|other| !same(other));
         if !was_there {
-            context.note(format!(
-                "tunnel {tunnel}: IVC of link {} to {} joined",
-                ivc.link,
-                ivc.remote.ip()
-            ));
+            if first {
+                context.note(What::TunnelNegotiated {
+                    tunnel: tunnel.to_string(),
+                });
+            }
+            context.note(What::IvcJoined(shown(tunnel, &ivc.link, ivc.remote)));
         }
         self.requests.succeeded(&ivc.link);
         svc.ivcs.push(ivc);

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Ivc, OwnLink, Responder};
 use crate::{
+    api::event::What,
     config::Tunnel,
     session::{ConnectionId, Context},
     wire::{
@@ -143,8 +144,10 @@ impl Responder {
 
     /// The initiator has ended the SVC.
     fn end_svc(&mut self, reason: &str, context: &mut Context<'_>) {
-        let tunnel = &self.profile.tunnel;
-        context.note(format!("tunnel {tunnel}: the other side ends it: {reason}"));
+        context.note(What::TunnelEnded {
+            tunnel: self.profile.tunnel.to_string(),
+            reason: reason.to_owned(),
+        });
         self.svc = None;
         for id in std::mem::take(&mut self.connections).into_keys() {
             context.close(id);

@@ -18,7 +18,8 @@ use super::{
     SaKeys, Saved, SavedIvc, agreed::Keyring, terms::Granted,
 };
 use crate::{
-    config::LinkName,
+    api::event::{self, What},
+    config::{LinkName, TunnelName},
     wire::{LinkDrop, LinkFacts, LinkState, Message},
 };
 
@@ -66,6 +67,16 @@ struct Ivc {
     /// Whether it was connected ever: only then it carries data.
     joined: bool,
     impaired: bool,
+}
+
+impl Ivc {
+    fn shown(&self, tunnel: &TunnelName) -> event::Ivc {
+        event::Ivc {
+            tunnel: tunnel.to_string(),
+            link: self.link.to_string(),
+            remote: self.source,
+        }
+    }
 }
 
 impl Responder {
@@ -128,9 +139,11 @@ impl Responder {
     ) {
         if self.connections.len() >= MAX_CONNECTIONS {
             let tunnel = &self.profile.tunnel;
-            context.warn(format!(
-                "tunnel {tunnel}: {remote} has too many connections"
-            ));
+            context.note(What::Refused {
+                tunnel: tunnel.to_string(),
+                remote,
+                reason: "it has too many connections".to_owned(),
+            });
             context.close(id);
             return;
         }
@@ -148,10 +161,10 @@ impl Responder {
             if ivc.connection == Some(id) {
                 ivc.connection = None;
                 ivc.lost = Some(context.now);
-                context.warn(format!(
-                    "tunnel {tunnel}: the connection from {} to link {} is lost: {reason}",
-                    ivc.source, ivc.link
-                ));
+                context.note(What::ConnectionLost {
+                    ivc: ivc.shown(tunnel),
+                    reason: reason.to_owned(),
+                });
             }
         }
     }
@@ -215,15 +228,26 @@ impl Responder {
             .connections
             .iter()
             .filter(|(_, connection)| connection.is_late(now))
-            .map(|(id, connection)| (*id, connection.remote))
+            .map(|(id, connection)| {
+                (
+                    *id,
+                    connection.remote,
+                    connection.phase == Phase::Established,
+                )
+            })
             .collect();
-        for (id, remote) in late {
-            let tunnel = &self.profile.tunnel;
-            context.warn(format!(
-                "tunnel {tunnel}: nothing came from {remote} on a connection for too long"
-            ));
+        for (id, remote, established) in late {
+            let reason = "nothing came for too long";
+            // Of those in use, `closed` tells.
+            if !established {
+                context.note(What::Refused {
+                    tunnel: self.profile.tunnel.to_string(),
+                    remote,
+                    reason: reason.to_owned(),
+                });
+            }
             context.close(id);
-            self.closed(id, "nothing came for too long", context);
+            self.closed(id, reason, context);
         }
         let Some(svc) = &mut self.svc else { return };
         let before = svc.ivcs.len();
@@ -339,10 +363,10 @@ impl Responder {
             context.close(id);
         }
         let tunnel = &self.profile.tunnel;
-        context.note(format!(
-            "tunnel {tunnel}: IVC from {} to link {} dropped: {reason}",
-            gone.source, gone.link
-        ));
+        context.note(What::IvcDropped {
+            ivc: gone.shown(tunnel),
+            reason: reason.to_owned(),
+        });
         context.install();
         self.offer(context);
     }

@@ -2,6 +2,7 @@
 
 use super::{Ivc, Phase, Responder, Svc};
 use crate::{
+    api::event::What,
     session::{
         ConnectionId, Context,
         agreed::{Generation, Keyring},
@@ -42,8 +43,11 @@ impl Responder {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        let (tunnel, remote) = (&self.profile.tunnel, connection.remote);
-        context.warn(format!("tunnel {tunnel}: {remote} is refused: {reason}"));
+        context.note(What::Refused {
+            tunnel: self.profile.tunnel.to_string(),
+            remote: connection.remote,
+            reason: reason.to_owned(),
+        });
         context.close(id);
     }
 
@@ -276,8 +280,8 @@ impl Responder {
             }
         }
         for (id, ivc) in ready {
-            let tunnel = &self.profile.tunnel;
-            context.note(format!("tunnel {tunnel}: new keys are in use"));
+            let tunnel = self.profile.tunnel.to_string();
+            context.note(What::NewKeys { tunnel });
             self.joined(id, ivc, context);
         }
     }
@@ -289,6 +293,8 @@ impl Responder {
         };
         connection.phase = Phase::Established;
         connection.offer = None;
+        let mut ivcs = self.svc.iter().flat_map(|svc| &svc.ivcs);
+        let first = !ivcs.any(|ivc| ivc.joined);
         let Some(ivc) = self
             .svc
             .iter_mut()
@@ -299,10 +305,12 @@ impl Responder {
         };
         if !ivc.joined {
             let tunnel = &self.profile.tunnel;
-            context.note(format!(
-                "tunnel {tunnel}: IVC from {} to link {} joined",
-                ivc.source, ivc.link
-            ));
+            if first {
+                context.note(What::TunnelNegotiated {
+                    tunnel: tunnel.to_string(),
+                });
+            }
+            context.note(What::IvcJoined(ivc.shown(tunnel)));
         }
         let before = ivc.connection.replace(id).filter(|before| *before != id);
         ivc.joined = true;

@@ -372,7 +372,7 @@ impl Network {
                 Action::Install { revision } => {
                     self.schedule(INSTALL, Event::Installed(at, revision));
                 }
-                Action::Note(note) => self.sites[at].notes.push(note.text),
+                Action::Note(note) => self.sites[at].notes.push(note.to_string()),
             }
         }
     }
