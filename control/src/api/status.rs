@@ -70,6 +70,8 @@ pub enum LinkState {
     NoAddress,
     /// There is no such interface.
     Missing,
+    /// The operator has taken it out of use.
+    Disabled,
 }
 
 /// A tunnel.
@@ -93,6 +95,9 @@ pub struct TunnelStatus {
     pub mss: Option<u16>,
     /// The number of ESP packets sent since the maps were made.
     pub sequence: u64,
+    /// Why it could not be negotiated last, until it can; who was refused last, at a gateway that waits.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The IVCs, in the order of the configuration.
     pub ivcs: Vec<IvcStatus>,
 }
@@ -166,7 +171,10 @@ impl Status {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
-            && self.links.iter().all(|link| link.state == LinkState::Up)
+            && self
+                .links
+                .iter()
+                .all(|link| matches!(link.state, LinkState::Up | LinkState::Disabled))
             && self
                 .tunnels
                 .iter()

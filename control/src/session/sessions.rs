@@ -90,12 +90,16 @@ impl Sessions {
         });
     }
 
-    /// Drops the IVCs of a link in order, which is about to go.
-    pub fn retire(&mut self, link: &LinkName, now: Duration) {
-        self.with_all(now, |role, context| match role {
+    /// Drops the IVCs of a link in order, which is about to go: those of one tunnel, or of all.
+    pub fn retire(&mut self, tunnel: Option<&TunnelName>, link: &LinkName, now: Duration) {
+        let retire = |role: &mut Role, context: &mut Context<'_>| match role {
             Role::Initiator(initiator) => initiator.retire(link, context),
             Role::Responder(responder) => responder.retire(link, context),
-        });
+        };
+        match tunnel {
+            Some(tunnel) => self.with(tunnel, now, retire),
+            None => self.with_all(now, retire),
+        }
     }
 
     /// How many connections were refused after their handshakes, by reason.
@@ -110,6 +114,12 @@ impl Sessions {
     /// Lists the tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = (&TunnelName, &Role)> {
         self.tunnels.iter()
+    }
+
+    /// A tunnel, if it is negotiated.
+    #[must_use]
+    pub fn role(&self, tunnel: &TunnelName) -> Option<&Role> {
+        self.tunnels.get(tunnel)
     }
 
     /// Whether a connection is still wanted.

@@ -243,6 +243,12 @@ impl Responder {
         self.trouble.as_deref()
     }
 
+    /// Where this gateway listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The tunnel endpoints of both sides, this one's first.
     #[must_use]
     pub fn endpoints(&self) -> (Ipv4Addr, Ipv4Addr) {

@@ -117,7 +117,9 @@ fn a_link_that_is_taken_out_of_use_leaves_in_order() {
         let links = network.sites[side].links.clone();
         network.set_links(side, links[..1].to_vec());
         let now = network.now;
-        network.sites[side].sessions.retire(&links[1].name, now);
+        network.sites[side]
+            .sessions
+            .retire(None, &links[1].name, now);
         network.run_for(secs(3));
         assert!(network.packets_pass(0, 1));
         let dropped = "it is taken out of use";
