@@ -13,6 +13,7 @@ pub mod liveness;
 mod metrics;
 pub mod reconcile;
 pub mod session;
+mod subnets;
 pub mod suite;
 mod terminal;
 pub mod transport;

@@ -247,6 +247,31 @@ fn a_negotiated_tunnel_needs_little() {
 }
 
 #[test]
+fn gateways_that_are_awaited_may_be_allowed_the_same_subnets() {
+    let keys = keys::directory();
+    let other = "EAABi3LcI7s5kYJkQ0JYtVJ9Vc+8mbbDFKUTZyQ2G0w=";
+    let both = |address: &str| {
+        let text = negotiated("key_file: gateway, pool: 10.255.0.0/24", PEER, "");
+        let second = format!(
+            "  c:
+    bundle: all
+    peer: {{key: {other}{address}}}
+    subnets: {{local: [192.168.1.0/24], remote: [192.168.0.0/16]}}
+"
+        );
+        // The local subnet of both lies outside.
+        (text + &second).replace("192.168.1.0/24", "10.9.0.0/24")
+    };
+    let config = accepted(&both(""), keys.path()).config;
+    assert_eq!(config.tunnels.len(), 2);
+    // One that this gateway opens itself needs its subnets for certain.
+    let text = both(", address: 198.51.100.9");
+    let report = config::parse(&text, "test.yaml", keys.path()).expect_err("an overlap");
+    let report = report.to_string();
+    assert!(report.contains("overlaps 192.168.2.0/24"), "{report}");
+}
+
+#[test]
 fn what_is_written_of_a_negotiated_tunnel_is_taken() {
     let keys = keys::directory();
     let text = negotiated(

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, time::SystemTime};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::status::LinkState;
@@ -44,6 +45,13 @@ pub enum What {
     Ready,
     /// The daemon ends; what is set up stays.
     Stopping,
+    /// The daemon has another configuration.
+    Reloaded {
+        /// Its file.
+        file: String,
+        /// What differs.
+        changes: Vec<String>,
+    },
     /// A link's state, address or next hop is another now.
     Link {
         /// The link.
@@ -116,6 +124,15 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// The other side claims a subnet that another tunnel has.
+    SubnetTaken {
+        /// The tunnel.
+        tunnel: String,
+        /// The subnet.
+        subnet: Ipv4Net,
+        /// The tunnel that has it.
+        owner: String,
+    },
     /// The other side refuses what this one asks for.
     RefusedByPeer {
         /// The tunnel.
@@ -182,6 +199,7 @@ impl What {
             | Self::ConnectionFailed { .. }
             | Self::Refused { .. }
             | Self::RefusedByPeer { .. }
+            | Self::SubnetTaken { .. }
             | Self::Missed { .. }
             | Self::Problem { .. } => Severity::Warning,
             _ => Severity::Info,
@@ -197,6 +215,7 @@ impl What {
             | Self::TunnelEnded { tunnel, .. }
             | Self::NewKeys { tunnel }
             | Self::Refused { tunnel, .. }
+            | Self::SubnetTaken { tunnel, .. }
             | Self::RefusedByPeer { tunnel, .. } => Some(tunnel),
             _ => self.ivc().map(|ivc| &*ivc.tunnel),
         }
@@ -249,6 +268,25 @@ impl fmt::Display for What {
         if let Some(tunnel) = self.tunnel() {
             write!(f, "tunnel {tunnel}: ")?;
         }
+        self.tell(f)
+    }
+}
+
+struct Words<'a>(&'a What);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(f)
+    }
+}
+
+impl What {
+    /// In words, without the tunnel's name.
+    pub(crate) fn words(&self) -> String {
+        Words(self).to_string()
+    }
+
+    fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::Stopping => f.write_str("stopping; what is set up keeps forwarding"),
@@ -266,6 +304,9 @@ impl fmt::Display for What {
                     Some(next_hop) => write!(f, ", next hop {next_hop}"),
                     None => Ok(()),
                 }
+            }
+            Self::Reloaded { file, changes } => {
+                write!(f, "another configuration of {file}: {}", changes.join(", "))
             }
             Self::TunnelResumed { .. } => f.write_str("goes on where the last run left it"),
             Self::TunnelNegotiated { .. } => f.write_str("is negotiated"),
@@ -288,6 +329,9 @@ impl fmt::Display for What {
                 reason,
                 ..
             } => write!(f, "{remote} refuses {request}: {reason}"),
+            Self::SubnetTaken { subnet, owner, .. } => {
+                write!(f, "{subnet} belongs to tunnel {owner}")
+            }
             Self::Missed { count } => write!(f, "{count} events are missing here"),
             Self::Problem { problem } => f.write_str(problem),
             Self::ProblemGone { problem } => write!(f, "no longer: {problem}"),

@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Ivc, LinkName, Tunnel, TunnelName},
     dataplane::{DataplaneError, Tables},
     link::{LinkView, Links},
+    terminal::disarm,
     vpn::{Path, Running, RunningTunnels, path_mtu},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct View<'a> {
     pub(crate) started: u64,
     pub(crate) problems: Vec<String>,
     pub(crate) refused: Vec<(&'static str, u64)>,
+    pub(crate) troubles: BTreeMap<TunnelName, String>,
 }
 
 /// Writes the status.
@@ -54,7 +56,7 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .iter()
             .map(|(name, tunnel)| match view.running.get(name) {
                 Some(running) => tunnel_status(view, slots, name, running),
-                None => Ok(waiting(name, tunnel)),
+                None => Ok(waiting(view, name, tunnel)),
             })
             .collect::<Result<_, _>>()?,
         drops: view
@@ -118,12 +120,13 @@ fn tunnel_status(
         mtu: path.inner,
         mss: path.mss,
         sequence: sequence(view, slots, tunnel.endpoints.remote)?,
+        trouble: view.troubles.get(name).cloned().map(disarm),
         ivcs,
     })
 }
 
 /// A tunnel that is configured and does not run yet.
-fn waiting(name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
+fn waiting(view: &View<'_>, name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
     TunnelStatus {
         name: name.to_string(),
         state: TunnelState::Down,
@@ -134,6 +137,7 @@ fn waiting(name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
         mtu: 0,
         mss: None,
         sequence: 0,
+        trouble: view.troubles.get(name).cloned().map(disarm),
         ivcs: Vec::new(),
     }
 }

@@ -213,10 +213,10 @@ mod tests {
             answer(&mut last).await,
             Response::Events(server.events.last())
         );
-        let mut stop = ask(directory.path(), &Request::Stop).await;
+        let mut leave = ask(directory.path(), &Request::Leave).await;
         let call = called.recv().await.unwrap();
         call.reply.send(Response::Stopping).unwrap();
-        assert_eq!(answer(&mut stop).await, Response::Stopping);
+        assert_eq!(answer(&mut leave).await, Response::Stopping);
         monitors.clear();
         while !server.is_idle() {
             tokio::task::yield_now().await;

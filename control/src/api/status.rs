@@ -70,6 +70,8 @@ pub enum LinkState {
     NoAddress,
     /// There is no such interface.
     Missing,
+    /// The operator has taken it out of use.
+    Disabled,
 }
 
 impl fmt::Display for LinkState {
@@ -79,6 +81,7 @@ impl fmt::Display for LinkState {
             Self::Down => "down",
             Self::NoAddress => "no address",
             Self::Missing => "no interface",
+            Self::Disabled => "out of use",
         })
     }
 }
@@ -104,6 +107,9 @@ pub struct TunnelStatus {
     pub mss: Option<u16>,
     /// The number of ESP packets sent since the maps were made.
     pub sequence: u64,
+    /// Why it could not be negotiated last, until it can; who was refused last, at a gateway that waits.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The IVCs, in the order of the configuration.
     pub ivcs: Vec<IvcStatus>,
 }
@@ -180,7 +186,10 @@ impl Status {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
-            && self.links.iter().all(|link| link.state == LinkState::Up)
+            && self
+                .links
+                .iter()
+                .all(|link| matches!(link.state, LinkState::Up | LinkState::Disabled))
             && self
                 .tunnels
                 .iter()

@@ -63,6 +63,7 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
             "tunnel {} is {state}: not negotiated yet",
             tunnel.name
         );
+        trouble(text, tunnel);
         return;
     };
     let mss = tunnel
@@ -94,6 +95,15 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
         ]);
     }
     let _ = writeln!(text, "{table}");
+    trouble(text, tunnel);
+}
+
+/// Why it could not be negotiated last.
+fn trouble(text: &mut String, tunnel: &TunnelStatus) {
+    if let Some(trouble) = &tunnel.trouble {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  last refused or failed: {trouble}");
+    }
 }
 
 fn links(links: &[LinkStatus], terminal: bool) -> String {
@@ -206,6 +216,7 @@ mod tests {
             mtu: 0,
             mss: None,
             sequence: 0,
+            trouble: None,
             ivcs: Vec::new(),
         };
         let mut text = String::new();

@@ -223,6 +223,11 @@ impl TunnelDraft {
     pub(super) fn peer(&self) -> Option<&PeerDraft> {
         self.negotiated()?.peer.as_ref()
     }
+
+    /// Whether the other gateway opens the tunnel.
+    pub(super) fn waits(&self) -> bool {
+        self.peer().is_some_and(|peer| !peer.opens)
+    }
 }
 
 impl IvcDraft {

@@ -8,6 +8,7 @@
 //!
 //! The format is described in `deploy/CONFIGURATION.md`.
 
+mod changes;
 mod check;
 mod decode;
 mod draft;
@@ -28,6 +29,7 @@ mod value;
 use std::{fs, io::Read as _, path::Path, sync::Arc};
 
 pub use crate::suite::Suite;
+pub use changes::changes;
 pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{

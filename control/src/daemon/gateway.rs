@@ -8,7 +8,8 @@ use std::{
 use tracing::info;
 
 use super::{
-    DaemonError, Directories, attachments, events::Events, problems::Problems, pulse::Pulse,
+    DaemonError, Directories, attachments, disabled::Disabled, events::Events,
+    negotiation::Negotiation, problems::Problems, pulse::Pulse,
 };
 use crate::{
     api::{event::What, protocol::Response, report},
@@ -52,6 +53,7 @@ pub(super) struct Gateway {
     /// What the last round attached and set.
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
+    disabled: Disabled,
     started: u64,
     since: BTreeMap<LinkName, u64>,
     receive: BTreeMap<LinkName, &'static str>,
@@ -80,6 +82,7 @@ impl Gateway {
             remote_links: BTreeMap::new(),
             attached: Vec::new(),
             settings: Vec::new(),
+            disabled: Disabled::load(&directories.state_dir),
             config,
             directories,
             reconciler,
@@ -100,6 +103,11 @@ impl Gateway {
     /// The configuration.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where what happens is told.
+    pub(super) fn events(&self) -> &Events {
+        &self.events
     }
 
     /// The links as they are.
@@ -203,7 +211,7 @@ impl Gateway {
     /// Looks at the interfaces, and notes what has become of the links.
     async fn look(&mut self) -> Result<Facts, NetlinkError> {
         let facts = self.reconciler.netlink().link_facts().await?;
-        let links = link::resolve(&self.config.links, &facts);
+        let links = link::resolve(&self.config.links, &facts, self.disabled.links());
         for (name, view) in &links {
             let before = self.links.get(name);
             if before.is_none_or(|before| before.state != view.state) {
@@ -319,8 +327,41 @@ impl Gateway {
             .collect()
     }
 
+    /// Takes another configuration. Links and maps and kernel follow when it converges.
+    ///
+    /// # Errors
+    ///
+    /// A tunnel with manual keys cannot run; then nothing is changed.
+    pub(super) fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        let manual = vpn::manual(&config)?;
+        self.since.retain(|name, _| config.links.contains_key(name));
+        self.manual = manual;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Takes a link out of use, or into use again; returns its name. The links follow when it converges.
+    ///
+    /// # Errors
+    ///
+    /// There is no such link, or it cannot be noted down.
+    pub(super) fn set_disabled(&mut self, link: &str, down: bool) -> Result<LinkName, String> {
+        let names = || self.config.links.keys();
+        let Some(name) = names().find(|name| name.as_str() == link).cloned() else {
+            let names: Vec<_> = names().map(LinkName::as_str).collect();
+            let names = names.join(", ");
+            return Err(format!("there is no link {link}; there are {names}"));
+        };
+        match self.disabled.set(&name, down) {
+            Ok(_) => Ok(name),
+            Err(error) => Err(format!(
+                "cannot note down the state of link {link}: {error}"
+            )),
+        }
+    }
+
     /// Tells how everything is.
-    pub(super) fn status(&self, refused: Vec<(&'static str, u64)>) -> Response {
+    pub(super) fn status(&self, negotiation: &Negotiation) -> Response {
         let view = report::View {
             config: &self.config,
             running: &self.running,
@@ -333,7 +374,8 @@ impl Gateway {
             rejected: self.pulse.rejected,
             started: self.started,
             problems: self.problems.list(),
-            refused,
+            refused: negotiation.refused(),
+            troubles: negotiation.troubles(),
         };
         match report::status(&view, &self.slots) {
             Ok(status) => Response::Status(Box::new(status)),

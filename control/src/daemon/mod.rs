@@ -5,6 +5,7 @@
 
 mod attachments;
 mod directories;
+mod disabled;
 mod error;
 pub(crate) mod events;
 mod gateway;
@@ -12,9 +13,11 @@ mod lock;
 mod negotiation;
 mod problems;
 mod pulse;
+mod reload;
+mod state_file;
 mod take_down;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -50,9 +53,10 @@ const ROUND_SHARE: u32 = 20;
 ///
 /// The gateway cannot be started: privileges, another daemon, a kernel that refuses the programs.
 /// Anything that fails later is a problem that the status shows, and is tried again.
-pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonError> {
+pub async fn run(config: Config, file: &Path, directories: Directories) -> Result<(), DaemonError> {
     let _lock = lock::acquire(&directories)?;
     let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let mut monitor = Monitor::open()?;
     let (calls, mut called) = mpsc::channel(16);
     let socket = directories.socket();
@@ -116,9 +120,25 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
                 settle(&mut gateway, &mut negotiation).await;
             }
             problem = metrics.changed() => gateway.set_problem("metrics", problem),
+            _ = hangup.recv() => {
+                reload::reload(file, &mut gateway, &mut negotiation);
+                metrics.set(gateway.config().gateway.metrics.listen);
+                gateway.converge().await;
+                settle(&mut gateway, &mut negotiation).await;
+            }
             Some(call) = called.recv() => {
-                if answer(&gateway, &mut negotiation, call) {
+                if matches!(call.request, Request::Leave) {
+                    negotiation.leave().await;
+                }
+                let next = answer(file, &mut gateway, &mut negotiation, call);
+                if next == Next::Stop {
                     break;
+                }
+                if next == Next::Converge {
+                    metrics.set(gateway.config().gateway.metrics.listen);
+                    negotiation.show(&mut gateway);
+                    gateway.converge().await;
+                    settle(&mut gateway, &mut negotiation).await;
                 }
             }
         }
@@ -141,18 +161,62 @@ async fn settle(gateway: &mut Gateway, negotiation: &mut Negotiation) {
     }
 }
 
-/// Answers a request; returns whether it was the last.
-fn answer(gateway: &Gateway, negotiation: &mut Negotiation, call: Call) -> bool {
-    let (response, last) = match call.request {
-        Request::Status => (gateway.status(negotiation.refused()), false),
-        Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), false),
-        Request::Stop => (Response::Stopping, true),
+/// What follows on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing.
+    Nothing,
+    /// What should be is another now.
+    Converge,
+    /// It was the last.
+    Stop,
+}
+
+/// Answers a request.
+fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, call: Call) -> Next {
+    let (response, next) = match call.request {
+        Request::Status => (gateway.status(negotiation), Next::Nothing),
+        Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), Next::Nothing),
+        Request::Configuration => (configuration(gateway.config()), Next::Nothing),
+        Request::Reload => {
+            let response = reload::reload(file, gateway, negotiation);
+            (response, Next::Converge)
+        }
+        Request::Link { link, down } => {
+            (set_link(gateway, negotiation, &link, down), Next::Converge)
+        }
         // The server answers these by itself.
-        Request::Monitor | Request::Events => return false,
+        Request::Monitor | Request::Events => return Next::Nothing,
+        Request::Leave => (Response::Stopping, Next::Stop),
     };
     // The caller may have gone.
     let _ = call.reply.send(response);
-    last
+    next
+}
+
+fn set_link(
+    gateway: &mut Gateway,
+    negotiation: &mut Negotiation,
+    link: &str,
+    down: bool,
+) -> Response {
+    match gateway.set_disabled(link, down) {
+        Ok(link) => {
+            if down {
+                negotiation.retire(&link);
+            }
+            Response::Done
+        }
+        Err(text) => Response::Failed(text),
+    }
+}
+
+/// The configuration as the file would have it, defaults filled in.
+fn configuration(config: &Config) -> Response {
+    match serde_yaml::to_string(config) {
+        Ok(text) => Response::Configuration(text),
+        Err(error) => Response::Failed(error.to_string()),
+    }
 }
 
 /// The signals that end the daemon.

@@ -7,11 +7,12 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 use super::families::{self as f, Family, Kind};
 use crate::api::status::{IvcStatus, LinkState, LinkStatus, Status, TunnelState, TunnelStatus};
 
-const LINK_STATES: [(LinkState, &str); 4] = [
+const LINK_STATES: [(LinkState, &str); 5] = [
     (LinkState::Up, "up"),
     (LinkState::Down, "down"),
     (LinkState::NoAddress, "no-address"),
     (LinkState::Missing, "missing"),
+    (LinkState::Disabled, "disabled"),
 ];
 const TUNNEL_STATES: [(TunnelState, &str); 3] = [
     (TunnelState::Up, "up"),
@@ -125,6 +126,8 @@ impl Writer {
         let suite = tunnel.suite.as_deref().unwrap_or_default();
         self.gauge(&f::TUNNEL_INFO, &[name, suite, &tunnel.split], 1.0)?;
         self.state(&f::TUNNEL_STATE, name, &TUNNEL_STATES, tunnel.state)?;
+        let trouble = if tunnel.trouble.is_some() { 1.0 } else { 0.0 };
+        self.gauge(&f::TUNNEL_TROUBLE, &[name], trouble)?;
         // Until the tunnel is negotiated there is nothing to tell.
         if tunnel.suite.is_some() {
             self.gauge(&f::TUNNEL_MTU, &[name], tunnel.mtu.into())?;
@@ -256,6 +259,7 @@ pub(super) mod tests {
             mtu: 1400,
             mss: Some(1360),
             sequence: 99,
+            trouble: Some("nobody answers".to_owned()),
             ivcs: vec![ivc(Some("say \"fibre\"\\")), ivc(None)],
         }
     }

@@ -97,6 +97,11 @@ families! {
         &["tunnel", "state"],
         "1 for the state that the tunnel is in, 0 for the others.",
     );
+    TUNNEL_TROUBLE = gauge(
+        "withy_tunnel_trouble",
+        TUNNEL,
+        "1 if something keeps the two gateways from making the tunnel or its keys anew, else 0.",
+    );
     TUNNEL_MTU = gauge(
         "withy_tunnel_mtu_bytes",
         TUNNEL,

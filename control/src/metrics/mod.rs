@@ -29,8 +29,10 @@ const BOUNDS: Bounds = Bounds {
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The metrics' port; closed when dropped.
-#[derive(Debug)]
 pub(crate) struct Metrics {
+    listen: MetricsListen,
+    source: Arc<Source>,
+    report: Arc<watch::Sender<Option<String>>>,
     problem: watch::Receiver<Option<String>>,
     task: Option<JoinHandle<()>>,
 }
@@ -39,18 +41,42 @@ impl Metrics {
     /// Listens, and hands requests for the status to `calls`. Where it cannot listen it tries again, and has a problem.
     pub(crate) fn start(listen: MetricsListen, calls: mpsc::Sender<Call>) -> Self {
         let (report, problem) = watch::channel(None);
-        let task = listen.address().map(|address| {
-            let source = Arc::new(Source::new(calls));
-            tokio::spawn(run(address, source, report, RETRY))
+        let mut metrics = Self {
+            listen,
+            source: Arc::new(Source::new(calls)),
+            report: Arc::new(report),
+            problem,
+            task: None,
+        };
+        metrics.listen(RETRY);
+        metrics
+    }
+
+    /// Listens elsewhere, if it is elsewhere. Answers under way are finished.
+    pub(crate) fn set(&mut self, listen: MetricsListen) {
+        if self.listen != listen {
+            self.listen = listen;
+            self.listen(RETRY);
+        }
+    }
+
+    fn listen(&mut self, retry: Duration) {
+        if let Some(before) = self.task.take() {
+            before.abort();
+        }
+        self.report
+            .send_if_modified(|before| before.take().is_some());
+        self.task = self.listen.address().map(|address| {
+            let run = run(address, self.source.clone(), self.report.clone(), retry);
+            tokio::spawn(run)
         });
-        Self { problem, task }
     }
 
     /// Waits until there is a problem, or until there is none any more.
     pub(crate) async fn changed(&mut self) -> Option<String> {
         match self.problem.changed().await {
             Ok(()) => self.problem.borrow_and_update().clone(),
-            // Metrics that are off have none.
+            // It reports as long as it lives.
             Err(_) => std::future::pending().await,
         }
     }
@@ -67,7 +93,7 @@ impl Drop for Metrics {
 async fn run(
     address: SocketAddr,
     source: Arc<Source>,
-    report: watch::Sender<Option<String>>,
+    report: Arc<watch::Sender<Option<String>>>,
     retry: Duration,
 ) {
     let listener = loop {
@@ -98,18 +124,26 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = other.local_addr().unwrap();
         let (calls, _called) = mpsc::channel(1);
-        let (report, problem) = watch::channel(None);
-        let source = Arc::new(Source::new(calls));
-        let task = tokio::spawn(run(address, source, report, Duration::from_millis(10)));
-        let mut metrics = Metrics {
-            problem,
-            task: Some(task),
-        };
+        let mut metrics = Metrics::start("off".parse().unwrap(), calls);
+        metrics.listen = address.to_string().parse().unwrap();
+        metrics.listen(Duration::from_millis(10));
         let problem = metrics.changed().await.unwrap();
         assert!(problem.contains("Address already in use"), "{problem}");
         drop(other);
         assert_eq!(metrics.changed().await, None);
         tokio::net::TcpStream::connect(address).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_moves_and_leaves_its_port_and_its_problem_behind() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = other.local_addr().unwrap();
+        let (calls, _called) = mpsc::channel(1);
+        let mut metrics = Metrics::start(taken.to_string().parse().unwrap(), calls);
+        assert!(metrics.changed().await.is_some());
+        metrics.set("off".parse().unwrap());
+        assert_eq!(metrics.changed().await, None);
+        assert!(metrics.task.is_none());
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@
 
 mod agreed;
 mod auth;
+mod claims;
 mod initiator;
 mod keys;
 mod responder;
@@ -34,9 +35,11 @@ mod saved;
 mod sessions;
 #[cfg(test)]
 mod simulation;
+mod svc;
 mod terms;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
@@ -49,7 +52,13 @@ pub use saved::{Saved, SavedIvc};
 pub use sessions::{Role, Sessions};
 pub use terms::{OwnLink, Profile};
 
-use crate::{api::event::What, config::LinkName, identity::PublicKey, wire::Message};
+use self::claims::Claims;
+use crate::{
+    api::event::What,
+    config::LinkName,
+    identity::PublicKey,
+    wire::{Message, Reason},
+};
 
 /// A connection's number, of this daemon's run alone.
 pub type ConnectionId = u64;
@@ -127,6 +136,10 @@ pub struct Context<'a> {
     pub next_connection: &'a mut ConnectionId,
     /// The last revision of what is agreed.
     pub revision: &'a mut u64,
+    /// Who has which private subnet.
+    claims: &'a Claims,
+    /// How many connections were refused, by reason.
+    refusals: &'a mut BTreeMap<&'static str, u64>,
 }
 
 impl Context<'_> {
@@ -144,6 +157,11 @@ impl Context<'_> {
 
     fn note(&mut self, what: What) {
         self.actions.push(Action::Note(what));
+    }
+
+    /// Counts a refusal.
+    fn count(&mut self, reason: Reason) {
+        *self.refusals.entry(reason.label()).or_default() += 1;
     }
 
     /// Asks for what is agreed to be installed; returns the revision that will be told when it is.

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use ipnet::Ipv4Net;
+
 use super::{
-    Action, Agreed, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile, Random,
-    Responder, SaKeys, Saved,
+    Action, Agreed, Claims, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile,
+    Random, Responder, SaKeys, Saved,
 };
 use crate::{
     config::{LinkName, TunnelName},
@@ -33,6 +35,8 @@ pub struct Sessions {
     actions: VecDeque<Action>,
     next_connection: ConnectionId,
     revision: u64,
+    claims: Claims,
+    refusals: BTreeMap<&'static str, u64>,
 }
 
 impl Sessions {
@@ -46,17 +50,76 @@ impl Sessions {
             actions: VecDeque::new(),
             next_connection: 0,
             revision: 0,
+            claims: Claims::default(),
+            refusals: BTreeMap::new(),
         }
     }
 
     /// Adds a tunnel.
     pub fn add(&mut self, role: Role) {
-        self.tunnels.insert(role.profile().tunnel.clone(), role);
+        let name = role.profile().tunnel.clone();
+        self.claims.set(&name, claimed(&role));
+        self.tunnels.insert(name, role);
+    }
+
+    /// Ends a tunnel, tells the other side, and forgets it.
+    pub fn remove(&mut self, tunnel: &TunnelName, reason: &str, now: Duration) {
+        self.leave(tunnel, reason, now);
+        self.tunnels.remove(tunnel);
+        self.claims.set(tunnel, &[]);
+    }
+
+    /// Ends a tunnel and tells the other side. An initiator makes it anew.
+    pub fn leave(&mut self, tunnel: &TunnelName, reason: &str, now: Duration) {
+        self.with(tunnel, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.leave(reason, context),
+            Role::Responder(responder) => responder.leave(reason, context),
+        });
+    }
+
+    /// Takes another configuration of a tunnel that goes on: neither the other gateway's key nor who opens the tunnel may
+    /// differ. `target` is where an initiator connects to.
+    pub fn update(&mut self, profile: Profile, target: Option<SocketAddrV4>, now: Duration) {
+        let tunnel = profile.tunnel.clone();
+        self.with(&tunnel, now, |role, context| match (role, target) {
+            (Role::Initiator(initiator), Some(target)) => {
+                initiator.update(profile, target, context);
+            }
+            (Role::Responder(responder), _) => responder.update(profile, context),
+            (Role::Initiator(_), None) => {}
+        });
+    }
+
+    /// Drops the IVCs of a link in order, which is about to go: those of one tunnel, or of all.
+    pub fn retire(&mut self, tunnel: Option<&TunnelName>, link: &LinkName, now: Duration) {
+        let retire = |role: &mut Role, context: &mut Context<'_>| match role {
+            Role::Initiator(initiator) => initiator.retire(link, context),
+            Role::Responder(responder) => responder.retire(link, context),
+        };
+        match tunnel {
+            Some(tunnel) => self.with(tunnel, now, retire),
+            None => self.with_all(now, retire),
+        }
+    }
+
+    /// How many connections were refused after their handshakes, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.refusals
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+            .collect()
     }
 
     /// Lists the tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = (&TunnelName, &Role)> {
         self.tunnels.iter()
+    }
+
+    /// A tunnel, if it is negotiated.
+    #[must_use]
+    pub fn role(&self, tunnel: &TunnelName) -> Option<&Role> {
+        self.tunnels.get(tunnel)
     }
 
     /// Whether a connection is still wanted.
@@ -225,18 +288,42 @@ impl Sessions {
             actions: &mut actions,
             next_connection: &mut self.next_connection,
             revision: &mut self.revision,
+            claims: &self.claims,
+            refusals: &mut self.refusals,
         };
         act(role, &mut context);
         for action in &actions {
-            if let Action::Connect { connection, .. } = action {
-                self.owners.insert(*connection, tunnel.clone());
+            match action {
+                Action::Connect { connection, .. } => {
+                    self.owners.insert(*connection, tunnel.clone());
+                }
+                Action::Install { .. } => self.claims.set(tunnel, claimed(role)),
+                _ => {}
             }
         }
         self.actions.extend(actions);
     }
 }
 
+/// The subnets behind the other gateway that a tunnel has.
+fn claimed(role: &Role) -> &[Ipv4Net] {
+    let svc = match role {
+        Role::Initiator(initiator) => initiator.svc(),
+        Role::Responder(responder) => responder.svc(),
+    };
+    svc.map_or(&[], |svc| &svc.granted.remote)
+}
+
 impl Role {
+    /// Why the tunnel could not be made last, until it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Initiator(initiator) => initiator.trouble(),
+            Self::Responder(responder) => responder.trouble(),
+        }
+    }
+
     /// The tunnel's configuration.
     #[must_use]
     pub fn profile(&self) -> &Profile {

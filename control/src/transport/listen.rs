@@ -79,6 +79,13 @@ impl Listener {
         Arc::clone(&self.refusals)
     }
 
+    /// Goes on with the counters of an earlier listener.
+    #[must_use]
+    pub fn counting(mut self, refusals: Arc<Refusals>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+
     /// Hands over connections until nobody takes them any more. Giving up the wait ends the handshakes that are under way.
     pub async fn accept(self, connections: mpsc::Sender<Connection>) {
         let mut gate = Gate::new(&self.limits, Instant::now());

@@ -1,6 +1,6 @@
 //! The kernel objects of all tunnels and links.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
@@ -9,6 +9,7 @@ use super::{
     path::{BUNDLE_MTU, Path, SHIM},
 };
 use crate::{
+    api::status::LinkState,
     bundle::Slots,
     config::{self, Config},
     kernel::facts::LinkFacts,
@@ -100,10 +101,14 @@ pub fn desired<'a>(
 /// What belongs to a remote subnet must not leave in plain text because nothing is negotiated for it
 /// yet: it goes into the bundle device, whose program drops it.
 fn closed(desired: &mut Desired, config: &Config, running: &RunningTunnels) -> Result<(), Wanted> {
-    for (name, tunnel) in &config.tunnels {
-        let open = running.get(name).map(|tunnel| &tunnel.subnets.remote);
+    // Another tunnel may have what this one could have.
+    let open: BTreeSet<_> = running
+        .values()
+        .flat_map(|tunnel| &tunnel.subnets.remote)
+        .collect();
+    for tunnel in config.tunnels.values() {
         for subnet in &tunnel.subnets.remote {
-            if open.is_none_or(|open| !open.contains(subnet)) {
+            if !open.contains(subnet) {
                 desired.add(into_bundle(*subnet, None, RouteMetrics::default()))?;
             }
         }
@@ -166,7 +171,8 @@ fn link(
     desired.add(Object::Sysctl(Sysctl::exactly(filter, 2)))?;
     let (Some(address), true) = (
         view.address,
-        view.state == crate::api::status::LinkState::Up,
+        // What is said over a link that is about to go leaves by it, too.
+        matches!(view.state, LinkState::Up | LinkState::Disabled),
     ) else {
         return Ok(());
     };

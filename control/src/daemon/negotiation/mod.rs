@@ -1,6 +1,7 @@
 //! Negotiated tunnels: between the machines of `session`, the connections of `transport`, and the rest of the gateway.
 
 mod own;
+mod reload;
 mod running;
 mod state;
 mod tunnels;
@@ -16,7 +17,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{DaemonError, events::Events, gateway::Gateway};
+use super::{DaemonError, events::Events, gateway::Gateway, state_file};
 use crate::{
     api::{event::What, protocol::Response},
     bundle::IvcId,
@@ -24,7 +25,7 @@ use crate::{
     kernel::netlink::Netlink,
     link::Links,
     session::{
-        Action, ConnectionId, ConnectionSecret, OwnLink, Random, SETUP_LIMIT, Saved, Sessions,
+        Action, ConnectionId, ConnectionSecret, OwnLink, Random, Role, SETUP_LIMIT, Saved, Sessions,
     },
     terminal::disarm,
     transport::{
@@ -36,6 +37,8 @@ use crate::{
 
 /// How often the machines learn that time passes.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+/// How long other gateways may take to hear that this one leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many events wait before those who tell of them do.
 const QUEUE: usize = 1024;
 
@@ -50,7 +53,10 @@ pub(super) struct Negotiation {
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     attempts: (mpsc::Sender<Attempt>, mpsc::Receiver<Attempt>),
     accepted: Option<mpsc::Receiver<Connection>>,
-    refusals: Option<Arc<Refusals>>,
+    refusals: Arc<Refusals>,
+    /// Where it is listened, and whose connections are taken.
+    listens: Option<u16>,
+    known: KnownKeys,
     /// The links of each tunnel as its machine knows them.
     links: BTreeMap<TunnelName, Vec<OwnLink>>,
     /// What waits for the kernel.
@@ -104,7 +110,9 @@ impl Negotiation {
             events: mpsc::channel(QUEUE),
             attempts: mpsc::channel(QUEUE),
             accepted: None,
-            refusals: None,
+            refusals: Arc::default(),
+            listens: None,
+            known: KnownKeys::default(),
             links: BTreeMap::new(),
             wanted: None,
             file: state_dir.join("sessions.json"),
@@ -119,7 +127,11 @@ impl Negotiation {
         negotiation.connector = Some(Connector::new(&identity));
         let left = state::load(&negotiation.file);
         let keys = netlink.associations().await?.into_iter().collect();
-        for mut role in tunnels::roles(config, &left) {
+        let assigned = left
+            .iter()
+            .map(|(name, saved)| (name.clone(), saved.remote))
+            .collect();
+        for mut role in tunnels::roles(config, &assigned) {
             let name = role.profile().tunnel.clone();
             if let Some(saved) = left.get(&name)
                 && let Some(keys) = state::keys(saved, &keys)
@@ -133,24 +145,22 @@ impl Negotiation {
         }
         let known = tunnels::initiators(config);
         if !known.is_empty() {
-            negotiation.listen(config.gateway.listen, &identity, known)?;
+            negotiation.known.replace(known);
+            let (port, known) = (config.gateway.listen, negotiation.known.clone());
+            let listener = Listener::bind(port, &identity, known, Limits::default())?;
+            negotiation.serve(listener, port);
         }
         Ok(negotiation)
     }
 
-    fn listen(
-        &mut self,
-        port: u16,
-        identity: &Identity,
-        known: BTreeSet<crate::identity::PublicKey>,
-    ) -> Result<(), DaemonError> {
-        let listener = Listener::bind(port, identity, KnownKeys::new(known), Limits::default())?;
-        self.refusals = Some(listener.refusals());
+    /// Takes connections from a listener, and from no other any more.
+    fn serve(&mut self, listener: Listener, port: u16) {
+        let listener = listener.counting(Arc::clone(&self.refusals));
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(listener.accept(sender));
         self.accepted = Some(receiver);
+        self.listens = Some(port);
         info!(port, "waiting for gateways");
-        Ok(())
     }
 
     fn now(&self) -> Duration {
@@ -282,12 +292,7 @@ impl Negotiation {
     /// Tells the machines which links work now.
     pub(super) fn set_links(&mut self, config: &Config, links: &Links) {
         let now = self.now();
-        let names: Vec<_> = self
-            .sessions
-            .tunnels()
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
+        for name in self.names() {
             let Some(tunnel) = config.tunnels.get(&name) else {
                 continue;
             };
@@ -304,6 +309,20 @@ impl Negotiation {
         self.act();
     }
 
+    fn names(&self) -> Vec<TunnelName> {
+        let tunnels = self.sessions.tunnels();
+        tunnels.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The tunnel endpoints that gateways which this one waits for have.
+    fn assigned(&self) -> tunnels::Assigned {
+        let endpoint = |(name, role): (&TunnelName, &Role)| match role {
+            Role::Responder(responder) => Some((name.clone(), responder.endpoints().1)),
+            Role::Initiator(_) => None,
+        };
+        self.sessions.tunnels().filter_map(endpoint).collect()
+    }
+
     /// The IVCs whose link stops or begins to work.
     fn turns(&self, tunnel: &TunnelName, links: &[OwnLink]) -> Vec<(LinkName, Ipv4Addr, bool)> {
         let before = self
@@ -312,11 +331,7 @@ impl Negotiation {
             .map_or(&[] as &[OwnLink], Vec::as_slice);
         let works =
             |links: &[OwnLink], name: &LinkName| links.iter().any(|link| link.name == *name);
-        let agreed = self
-            .sessions
-            .tunnels()
-            .find(|(name, _)| *name == tunnel)
-            .and_then(|(_, role)| role.agreed());
+        let agreed = self.sessions.role(tunnel).and_then(Role::agreed);
         let ivcs = agreed.into_iter().flat_map(|agreed| agreed.ivcs);
         ivcs.filter(|ivc| works(before, &ivc.link) != works(links, &ivc.link))
             .map(|ivc| {
@@ -341,7 +356,7 @@ impl Negotiation {
             .filter_map(|(name, role)| Some((name.clone(), role.save()?)))
             .collect();
         if saved != self.saved {
-            match state::store(&self.file, &saved) {
+            match state_file::store(&self.file, &saved) {
                 Ok(()) => self.saved = saved,
                 Err(error) => {
                     warn!(file = %self.file.display(), "cannot note the tunnels down: {error}");
@@ -424,9 +439,47 @@ impl Negotiation {
         }
     }
 
-    /// Connections that were refused, by reason.
+    /// Drops the IVCs of a link in order, which is taken out of use.
+    pub(super) fn retire(&mut self, link: &LinkName) {
+        let now = self.now();
+        self.sessions.retire(None, link, now);
+        self.act();
+    }
+
+    /// Ends all tunnels and tells the other gateways, as far as that takes no longer than [`FAREWELL`].
+    pub(super) async fn leave(&mut self) {
+        let open = self.handles.len();
+        for name in self.names() {
+            let now = self.now();
+            self.sessions
+                .remove(&name, "the gateway is taken down", now);
+        }
+        self.act();
+        let closed = async {
+            let mut left = open;
+            while left > 0 {
+                match self.events.1.recv().await {
+                    Some(Event::Closed { .. }) => left -= 1,
+                    Some(Event::Frame { .. }) => {}
+                    None => return,
+                }
+            }
+        };
+        // Whoever takes longer finds out by itself.
+        let _ = tokio::time::timeout(FAREWELL, closed).await;
+    }
+
+    /// Connections that were refused, by reason: in their handshakes, and after.
     pub(super) fn refused(&self) -> Vec<(&'static str, u64)> {
-        let refusals = self.refusals.iter();
-        refusals.flat_map(|refusals| refusals.snapshot()).collect()
+        let mut all = self.refusals.snapshot().to_vec();
+        all.extend(self.sessions.refusals());
+        all
+    }
+
+    /// Why tunnels could not be made last.
+    pub(super) fn troubles(&self) -> BTreeMap<TunnelName, String> {
+        let trouble =
+            |(name, role): (&TunnelName, &Role)| Some((name.clone(), role.trouble()?.to_owned()));
+        self.sessions.tunnels().filter_map(trouble).collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     api::event::What,
     config::{LinkName, Tunnel},
     session::{ConnectionId, Context, OwnLink, SETUP_LIMIT},
-    wire::{Echo, LinkAddReply, LinkAddRequest, Message, Reason},
+    wire::{Echo, LinkAddReply, LinkAddRequest, LinkState, Message, Reason},
 };
 
 /// The requests for addresses.
@@ -84,12 +84,24 @@ impl Initiator {
         }
     }
 
+    /// Drops an IVC that is one too many, once nothing else is about to change.
+    pub(super) fn trim(&mut self, context: &mut Context<'_>) {
+        let settled = self.requests.pending.is_empty()
+            && self.links.iter().all(|link| !self.is_joining(&link.name));
+        let Some(svc) = self.svc.as_mut().filter(|_| settled) else {
+            return;
+        };
+        if let Some(number) = svc.surplus().map(|ivc| ivc.number) {
+            svc.retire(|ivc| ivc.number == number, context);
+        }
+    }
+
     /// The links to connect, with the remote address where an IVC is to be connected again.
     fn wishes(&self, now: Duration) -> Vec<(OwnLink, Option<Ipv4Addr>)> {
         let Some(svc) = &self.svc else {
             return Vec::new();
         };
-        if svc.ivcs.iter().all(|ivc| ivc.connection.is_none()) {
+        if !svc.is_connected() {
             return Vec::new();
         }
         let idle =
@@ -104,7 +116,7 @@ impl Initiator {
             if ivcs.peek().is_none() {
                 wishes.push((link.clone(), None));
             } else if let Some(lost) = ivcs.find(|ivc| ivc.connection.is_none()) {
-                wishes.push((link.clone(), Some(*lost.remote.ip())));
+                wishes.push((link.clone(), Some(lost.remote)));
             }
         }
         let quiet = wishes.is_empty()
@@ -183,13 +195,7 @@ impl Initiator {
                 ),
                 None => self.end_svc(&drop.reason, context),
             },
-            Message::LinkState(state) if Some(state.svc) == svc => {
-                let ivcs = self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs);
-                for ivc in ivcs.filter(|ivc| ivc.number == state.ivc && ivc.impaired == state.up) {
-                    ivc.impaired = !state.up;
-                    context.install();
-                }
-            }
+            Message::LinkState(state) => self.hear(state, context),
             Message::Echo(_) => context.send(id, request, Message::EchoReply(Echo {})),
             // Late answers, and what only a responder is asked.
             _ => {}
@@ -250,13 +256,16 @@ impl Initiator {
             tunnel: self.profile.tunnel.to_string(),
             reason: reason.to_owned(),
         });
-        self.svc = None;
-        for id in std::mem::take(&mut self.connections).into_keys() {
-            context.close(id);
-        }
-        self.requests = Requests::default();
+        self.clear(context);
         self.making.failures = 1;
         self.making.next = context.now + jittered(PAUSE.0, context);
-        context.install();
+    }
+
+    /// The other end of an IVC works, or does not.
+    fn hear(&mut self, state: LinkState, context: &mut Context<'_>) {
+        let svc = self.svc.as_mut().filter(|svc| svc.id == state.svc);
+        if svc.is_some_and(|svc| svc.hear(state)) {
+            context.install();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddrV4, time::Duration};
 
-use super::{Connection, Initiator, Ivc, PAUSE, Phase, Purpose, STAGGER, Svc, shown};
+use super::{Connection, Initiator, PAUSE, Phase, Purpose, REFUSED, STAGGER};
 use crate::{
     api::event::What,
     session::{
@@ -10,6 +10,7 @@ use crate::{
         agreed::{Generation, Keyring},
         auth::Claim,
         keys::Way,
+        svc::{Ivc, Svc},
         terms::Granted,
     },
     wire::{
@@ -22,15 +23,8 @@ impl Initiator {
     /// Opens another connection for making the SVC if one is due.
     pub(super) fn make(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(svc) = &self.svc
-            && now >= svc.renew_at
-        {
-            self.making.renew = true;
-        }
-        let alive = self
-            .svc
-            .as_ref()
-            .is_some_and(|svc| svc.ivcs.iter().any(|ivc| ivc.connection.is_some()));
+        self.making.renew |= self.svc.is_some() && now >= self.making.due;
+        let alive = self.svc.as_ref().is_some_and(Svc::is_connected);
         let busy = self
             .connections
             .values()
@@ -70,7 +64,8 @@ impl Initiator {
         let ivcs = self.svc.iter().flat_map(|svc| &svc.ivcs);
         for ivc in ivcs {
             let link = self.links.iter().position(|link| link.name == ivc.link);
-            pairs.extend(link.map(|link| (link, ivc.remote)));
+            let remote = SocketAddrV4::new(ivc.remote, ivc.port);
+            pairs.extend(link.map(|link| (link, remote)));
         }
         for link in 0..self.links.len() {
             if !pairs.contains(&(link, self.target)) {
@@ -201,7 +196,7 @@ impl Initiator {
             self.making.renew = true;
         }
         context.close(id);
-        self.lost(id, "refused", context);
+        self.lost(id, REFUSED, context);
     }
 
     fn prove(&mut self, id: ConnectionId, challenge: LinkAuthChallenge, context: &mut Context<'_>) {
@@ -307,14 +302,12 @@ impl Initiator {
             secret: secret.svc(),
             keys: Keyring::default(),
             ivcs: Vec::new(),
-            renew_at: Duration::MAX,
-            bytes: None,
         });
         svc.granted = granted;
         svc.secret = secret.svc();
         svc.keys.switch(keys, context.now);
-        svc.renew_at = context.now + jittered(self.profile.rekey_after, context);
-        svc.bytes = None;
+        self.making.due = context.now + jittered(self.profile.rekey_after, context);
+        self.making.bytes = None;
         self.svc = Some(svc);
         let revision = context.install();
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -337,6 +330,7 @@ impl Initiator {
             });
         fine.then(|| Granted {
             suite,
+            split: self.profile.split,
             local: self.profile.local.clone(),
             remote: self.profile.remote.clone(),
         })
@@ -393,17 +387,19 @@ impl Initiator {
         let ivc = Ivc {
             number,
             link: connection.link.clone(),
-            source: connection.local,
-            remote: connection.remote,
+            local: connection.local,
+            remote: *connection.remote.ip(),
+            port: connection.remote.port(),
             facts,
             connection: Some(id),
             lost: None,
+            joined: true,
             impaired: false,
+            leaves: None,
         };
         let tunnel = &self.profile.tunnel;
         let same = |other: &Ivc| {
-            other.number == number
-                || (other.link == ivc.link && other.remote.ip() == ivc.remote.ip())
+            other.number == number || (other.link == ivc.link && other.remote == ivc.remote)
         };
         let before: Vec<_> = svc
             .ivcs
@@ -420,7 +416,7 @@ impl Initiator {
                     tunnel: tunnel.to_string(),
                 });
             }
-            context.note(What::IvcJoined(shown(tunnel, &ivc.link, ivc.remote)));
+            context.note(What::IvcJoined(ivc.shown(tunnel)));
         }
         self.requests.succeeded(&ivc.link);
         svc.ivcs.push(ivc);
@@ -444,6 +440,7 @@ impl Initiator {
             .collect();
         if success {
             self.making.failures = 0;
+            self.trouble = None;
             self.making.renew = false;
             self.making.turn = 0;
             for (id, _) in others {

@@ -1,6 +1,7 @@
 //! The responder's side of a tunnel: it is asked for an SVC, for keys and for addresses, and tells of its links.
 
 mod connection;
+mod contest;
 mod links;
 mod setup;
 
@@ -10,18 +11,15 @@ use std::{
     time::Duration,
 };
 
-use zeroize::Zeroizing;
-
-use self::connection::{Connection, Phase};
+use self::{
+    connection::{Connection, Phase},
+    contest::Contest,
+};
 use super::{
-    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT,
-    SaKeys, Saved, SavedIvc, agreed::Keyring, terms::Granted,
+    Agreed, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT, SaKeys, Saved,
+    svc::Svc,
 };
-use crate::{
-    api::event::{self, What},
-    config::{LinkName, TunnelName},
-    wire::{LinkDrop, LinkFacts, LinkState, Message},
-};
+use crate::{api::event::What, config::LinkName, wire::Message};
 
 /// The most connections of one initiator: one for each IVC, and as many that are being made.
 pub(super) const MAX_CONNECTIONS: usize = 32;
@@ -37,46 +35,12 @@ pub struct Responder {
     endpoints: (Ipv4Addr, Ipv4Addr),
     links: Vec<OwnLink>,
     svc: Option<Svc>,
-    connections: BTreeMap<ConnectionId, Connection>,
-}
-
-/// The SVC as this side knows it.
-#[derive(Debug)]
-struct Svc {
-    id: u64,
-    granted: Granted,
-    secret: Zeroizing<[u8; 32]>,
-    keys: Keyring,
-    ivcs: Vec<Ivc>,
+    /// The number of the newest IVC.
     last_ivc: u32,
-}
-
-/// An IVC as this side knows it.
-#[derive(Clone, Debug)]
-struct Ivc {
-    number: u32,
-    /// This side's link and its address.
-    link: LinkName,
-    local: Ipv4Addr,
-    /// The initiator's link.
-    source: Ipv4Addr,
-    facts: LinkFacts,
-    connection: Option<ConnectionId>,
-    /// Since when there is no connection.
-    lost: Option<Duration>,
-    /// Whether it was connected ever: only then it carries data.
-    joined: bool,
-    impaired: bool,
-}
-
-impl Ivc {
-    fn shown(&self, tunnel: &TunnelName) -> event::Ivc {
-        event::Ivc {
-            tunnel: tunnel.to_string(),
-            link: self.link.to_string(),
-            remote: self.source,
-        }
-    }
+    connections: BTreeMap<ConnectionId, Connection>,
+    contest: Option<Contest>,
+    /// Why the tunnel could not be made last, until it can.
+    trouble: Option<String>,
 }
 
 impl Responder {
@@ -89,7 +53,10 @@ impl Responder {
             endpoints,
             links: Vec::new(),
             svc: None,
+            last_ivc: 0,
             connections: BTreeMap::new(),
+            contest: None,
+            trouble: None,
         }
     }
 
@@ -109,17 +76,10 @@ impl Responder {
         let fresh = links
             .iter()
             .any(|link| !known.contains(&(link.name.clone(), link.address)));
-        let moved: Vec<_> = self
+        let moved = self
             .svc
-            .iter()
-            .flat_map(|svc| &svc.ivcs)
-            .filter(|ivc| {
-                links
-                    .iter()
-                    .any(|link| link.name == ivc.link && link.address != ivc.local)
-            })
-            .map(|ivc| ivc.number)
-            .collect();
+            .as_ref()
+            .map_or(Vec::new(), |svc| svc.moved(&links));
         self.links = links;
         for number in moved {
             self.drop_ivc(number, "the link has another address", context);
@@ -138,9 +98,8 @@ impl Responder {
         context: &mut Context<'_>,
     ) {
         if self.connections.len() >= MAX_CONNECTIONS {
-            let tunnel = &self.profile.tunnel;
             context.note(What::Refused {
-                tunnel: tunnel.to_string(),
+                tunnel: self.profile.tunnel.to_string(),
                 remote,
                 reason: "it has too many connections".to_owned(),
             });
@@ -156,17 +115,15 @@ impl Responder {
         if self.connections.remove(&id).is_none() {
             return;
         }
-        let tunnel = &self.profile.tunnel;
-        for ivc in self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs) {
-            if ivc.connection == Some(id) {
-                ivc.connection = None;
-                ivc.lost = Some(context.now);
-                context.note(What::ConnectionLost {
-                    ivc: ivc.shown(tunnel),
-                    reason: reason.to_owned(),
-                });
-            }
+        self.abandon(id);
+        let now = context.now;
+        if let Some(ivc) = self.svc.as_mut().and_then(|svc| svc.disconnect(id, now)) {
+            context.note(What::ConnectionLost {
+                ivc: ivc.shown(&self.profile.tunnel),
+                reason: reason.to_owned(),
+            });
         }
+        self.decide(context);
     }
 
     /// Takes in a message.
@@ -183,6 +140,7 @@ impl Responder {
         connection.heard = context.now;
         let phase = connection.phase.clone();
         if phase == Phase::Established {
+            self.defend(context);
             self.message(id, request, message, context);
         } else {
             self.set_up(id, phase, message, context);
@@ -202,22 +160,16 @@ impl Responder {
         up: bool,
         context: &mut Context<'_>,
     ) {
-        let Some(svc) = &self.svc else { return };
-        let Some(ivc) = svc
-            .ivcs
-            .iter()
-            .find(|ivc| ivc.link == *link && ivc.source == remote)
-        else {
-            return;
-        };
-        let mut others = svc.ivcs.iter().filter(|other| other.number != ivc.number);
-        if let Some(connection) = others.find_map(|other| other.connection) {
-            let state = LinkState {
-                svc: svc.id,
-                ivc: ivc.number,
-                up,
-            };
-            context.send(connection, 0, Message::LinkState(state));
+        let said = self.svc.as_ref().and_then(|svc| svc.tell(link, remote, up));
+        if let Some((connection, message)) = said {
+            context.send(connection, 0, message);
+        }
+    }
+
+    /// Drops the IVCs of a link in order, which is about to go.
+    pub fn retire(&mut self, link: &LinkName, context: &mut Context<'_>) {
+        if let Some(svc) = &mut self.svc {
+            svc.retire(|ivc| ivc.link == *link, context);
         }
     }
 
@@ -249,138 +201,108 @@ impl Responder {
             context.close(id);
             self.closed(id, reason, context);
         }
+        self.decide(context);
         let Some(svc) = &mut self.svc else { return };
-        let before = svc.ivcs.len();
-        svc.ivcs.retain(|ivc| {
-            let patience = if ivc.joined {
+        let freed = svc.forget(now, |ivc| {
+            if ivc.joined {
                 PATIENCE
             } else {
                 2 * SETUP_LIMIT
-            };
-            ivc.lost.is_none_or(|since| now < since + patience)
+            }
         });
-        let freed = svc.ivcs.len() != before;
         if svc.keys.expire(now) || freed {
             context.install();
+        }
+        for number in svc.leaving(now) {
+            self.drop_ivc(number, "it is taken out of use", context);
         }
         if freed {
             self.offer(context);
         }
     }
 
+    /// Takes another configuration of the same tunnel to the same gateway. What was granted stays as long as it still may be.
+    pub fn update(&mut self, profile: Profile, context: &mut Context<'_>) {
+        self.profile = profile;
+        let fits = |svc: &Svc| self.profile.allows(&svc.granted);
+        if !self.svc.as_ref().is_none_or(fits) {
+            self.leave("the configuration changed", context);
+        }
+    }
+
+    /// Ends the SVC, and tells the initiator.
+    pub fn leave(&mut self, reason: &str, context: &mut Context<'_>) {
+        if let Some(svc) = &self.svc {
+            svc.leave(reason, context);
+        }
+        self.clear(context);
+    }
+
+    /// Forgets the SVC and ends all connections.
+    fn clear(&mut self, context: &mut Context<'_>) {
+        self.svc = None;
+        self.contest = None;
+        for id in std::mem::take(&mut self.connections).into_keys() {
+            context.close(id);
+        }
+        context.install();
+    }
+
+    /// Why the tunnel could not be made last, until it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Where this gateway listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The tunnel endpoints of both sides, this one's first.
+    #[must_use]
+    pub fn endpoints(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.endpoints
+    }
+
     /// What is agreed, if anything is.
     #[must_use]
     pub fn agreed(&self) -> Option<Agreed> {
-        let svc = self.svc.as_ref()?;
-        Some(Agreed {
-            svc: svc.id,
-            local: self.endpoints.0,
-            remote: self.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite,
-            ivcs: svc
-                .ivcs
-                .iter()
-                .filter(|ivc| ivc.joined)
-                .map(Ivc::agreed)
-                .collect(),
-            outbound: svc.keys.outbound(),
-            inbound: svc.keys.inbound(),
-        })
+        self.svc.as_ref().map(Svc::agreed)
     }
 
     /// Goes on with what an earlier run left, until the initiator renews the keys.
-    pub fn resume(&mut self, saved: &Saved, (inbound, outbound): (SaKeys, SaKeys), now: Duration) {
-        let Ok(suite) = saved.suite.parse() else {
-            return;
-        };
-        let ivc = |ivc: &SavedIvc| Ivc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            local: ivc.local,
-            source: ivc.remote,
-            facts: ivc.facts.clone(),
-            connection: None,
-            lost: Some(now),
-            joined: true,
-            impaired: false,
-        };
+    pub fn resume(&mut self, saved: &Saved, keys: (SaKeys, SaKeys), now: Duration) {
         self.endpoints = (saved.local, saved.remote);
-        self.svc = Some(Svc {
-            id: saved.svc,
-            granted: Granted {
-                suite,
-                local: saved.local_subnets.clone(),
-                remote: saved.remote_subnets.clone(),
-            },
-            secret: Zeroizing::default(),
-            keys: Keyring::adopt(inbound, outbound, now),
-            ivcs: saved.ivcs.iter().map(ivc).collect(),
-            last_ivc: saved.ivcs.iter().map(|ivc| ivc.number).max().unwrap_or(0),
-        });
+        self.svc = Svc::resume(saved, keys, self.profile.split, now);
+        self.last_ivc = saved.ivcs.iter().map(|ivc| ivc.number).max().unwrap_or(0);
+    }
+
+    pub(super) fn svc(&self) -> Option<&Svc> {
+        self.svc.as_ref()
     }
 
     /// What another run needs in order to go on.
     #[must_use]
     pub fn save(&self) -> Option<Saved> {
-        let svc = self.svc.as_ref()?;
-        let keys = svc.keys.current.as_ref()?;
-        let ivc = |ivc: &Ivc| SavedIvc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            local: ivc.local,
-            remote: ivc.source,
-            port: self.port,
-            facts: ivc.facts.clone(),
-        };
-        Some(Saved {
-            svc: svc.id,
-            local: self.endpoints.0,
-            remote: self.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite.to_string(),
-            inbound: keys.inbound.spi,
-            outbound: keys.outbound.spi,
-            ivcs: svc.ivcs.iter().filter(|ivc| ivc.joined).map(ivc).collect(),
-        })
+        self.svc.as_ref()?.save()
     }
 
-    /// Removes an IVC, and tells the other side over another.
+    /// Removes an IVC, and tells the other side.
     fn drop_ivc(&mut self, number: u32, reason: &str, context: &mut Context<'_>) {
-        let Some(svc) = &mut self.svc else { return };
-        let Some(index) = svc.ivcs.iter().position(|ivc| ivc.number == number) else {
-            return;
-        };
-        let gone = svc.ivcs.remove(index);
-        let message = Message::LinkDrop(LinkDrop::new(svc.id, Some(number), reason));
-        if let Some(connection) = svc.ivcs.iter().find_map(|ivc| ivc.connection) {
-            context.send(connection, 0, message);
-        }
+        let gone = self
+            .svc
+            .as_mut()
+            .and_then(|svc| svc.drop_ivc(number, reason, context));
+        let Some(gone) = gone else { return };
         if let Some(id) = gone.connection {
             self.connections.remove(&id);
-            context.close(id);
         }
-        let tunnel = &self.profile.tunnel;
         context.note(What::IvcDropped {
-            ivc: gone.shown(tunnel),
+            ivc: gone.shown(&self.profile.tunnel),
             reason: reason.to_owned(),
         });
-        context.install();
         self.offer(context);
-    }
-}
-
-impl Ivc {
-    fn agreed(&self) -> AgreedIvc {
-        AgreedIvc {
-            number: self.number,
-            link: self.link.clone(),
-            remote: self.source,
-            facts: self.facts.clone(),
-            connected: self.connection.is_some(),
-            impaired: self.impaired,
-        }
     }
 }
