@@ -204,6 +204,27 @@ mod tests {
         assert_eq!(rows.collect::<Vec<_>>(), wanted, "\n{}", wanted.join("\n"));
     }
 
+    /// The names of metrics in a text.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !word(c))
+            .filter(|name| name.starts_with("withy_"))
+            .collect()
+    }
+
+    #[test]
+    fn dashboard_and_rules_name_metrics_that_there_are() {
+        let known: BTreeSet<_> = ALL.iter().map(|family| family.name).collect();
+        for text in [
+            include_str!("../../../deploy/grafana/withy.json"),
+            include_str!("../../../deploy/prometheus/withy.rules.yml"),
+        ] {
+            let used = names(text);
+            assert!(used.len() > 5, "{used:?}");
+            assert!(used.is_subset(&known), "{:?}", used.difference(&known));
+        }
+    }
+
     #[test]
     fn names_follow_the_conventions() {
         let names: BTreeSet<_> = ALL.iter().map(|family| family.name).collect();
