@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{event::Event, status::Status};
+use super::{
+    event::Event,
+    status::{SaStatus, Status},
+};
 
 /// The longest request in bytes.
 pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
@@ -14,6 +17,8 @@ pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
 pub enum Request {
     /// How is everything?
     Status,
+    /// Which security associations are there?
+    Associations,
     /// Tell what happens: [`Response::Done`], then each event, until one of the two ends.
     Monitor,
     /// What has happened?
@@ -44,6 +49,8 @@ pub enum Request {
 pub enum Response {
     /// How everything is.
     Status(Box<Status>),
+    /// The security associations, by tunnel.
+    Associations(Vec<SaStatus>),
     /// Something happens.
     Event(Box<Event>),
     /// What has happened last, the oldest first.

@@ -8,14 +8,15 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, IvcStatus, LinkState, LinkStatus, RefusalStatus, SCHEMA, Status, TrafficStatus,
-    TunnelState, TunnelStatus,
+    DropStatus, IvcStatus, LinkState, LinkStatus, RefusalStatus, SCHEMA, SaDirection, SaStatus,
+    Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
     config::{Config, Ivc, LinkName, Tunnel, TunnelName},
     dataplane::{DataplaneError, Tables},
     link::{LinkView, Links},
+    reconcile::{SeenAssociation, objects::Spi},
     terminal::disarm,
     vpn::{Path, Running, RunningTunnels, path_mtu},
 };
@@ -79,6 +80,33 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .collect(),
         problems: view.problems.clone(),
     })
+}
+
+/// Lists the security associations of the tunnels that run, with what the kernel knows of them.
+pub(crate) fn associations(
+    running: &RunningTunnels,
+    kernel: &BTreeMap<(Ipv4Addr, Spi), SeenAssociation>,
+) -> Vec<SaStatus> {
+    let mut all = Vec::new();
+    for (name, tunnel) in running {
+        let ends = tunnel.endpoints;
+        for (direction, sas, destination) in [
+            (SaDirection::Out, &tunnel.outbound, ends.remote),
+            (SaDirection::In, &tunnel.inbound, ends.local),
+        ] {
+            for (index, sa) in sas.iter().enumerate() {
+                all.push(SaStatus {
+                    tunnel: name.to_string(),
+                    direction,
+                    spi: sa.spi.get(),
+                    suite: sa.key.suite().name().to_owned(),
+                    newest: index + 1 == sas.len(),
+                    kernel: kernel.get(&(destination, sa.spi)).map(|seen| seen.usage),
+                });
+            }
+        }
+    }
+    all
 }
 
 fn link_status(view: &View<'_>, name: &LinkName, link: &LinkView) -> LinkStatus {

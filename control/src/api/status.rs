@@ -152,6 +152,44 @@ pub struct IvcStatus {
     pub rx: TrafficStatus,
 }
 
+/// A security association of a tunnel; never its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaStatus {
+    /// The tunnel.
+    pub tunnel: String,
+    /// Which way its packets go.
+    pub direction: SaDirection,
+    /// The SPI.
+    pub spi: u32,
+    /// The ESP suite.
+    pub suite: String,
+    /// Whether it is the newest of its direction. Older ones are for packets that are under way.
+    pub newest: bool,
+    /// What the kernel knows of it; nothing if it has not got it.
+    pub kernel: Option<SaUsage>,
+}
+
+/// Which way the packets of a security association go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaDirection {
+    /// From the other gateway.
+    In,
+    /// To the other gateway.
+    Out,
+}
+
+/// How much a security association has been used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaUsage {
+    /// When it was made, in seconds since the epoch.
+    pub since: u64,
+    /// How many packets it has protected or checked.
+    pub packets: u64,
+    /// How many bytes were in them, before they were protected.
+    pub bytes: u64,
+}
+
 /// Traffic in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficStatus {

@@ -7,6 +7,7 @@ mod keys;
 mod log;
 mod monitor;
 mod show;
+mod views;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
@@ -63,7 +64,7 @@ enum Command {
         #[arg(long)]
         offline: bool,
     },
-    /// Show a configuration as Withy understands it, defaults filled in
+    /// Show one thing
     Show {
         #[command(subcommand)]
         what: Show,
@@ -106,12 +107,20 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Show {
-    /// The configuration; never keys, only the names of their files
+    /// A configuration as Withy understands it, defaults filled in; never keys, only the names of their files
     Config {
         /// The configuration
         #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
         config: PathBuf,
     },
+    /// The links, or one of them
+    Link(views::Args),
+    /// The tunnels, or one of them
+    Tunnel(views::Args),
+    /// The IVCs, or those of one tunnel
+    Ivc(views::Args),
+    /// The security associations, or those of one tunnel; never keys
+    Sa(views::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,6 +169,7 @@ impl Cli {
             Some(Command::Show {
                 what: Show::Config { config },
             }) => show_config(&config),
+            Some(Command::Show { what }) => views::show(&directories, &what),
             Some(Command::Rekey { tunnel }) => rekey(&directories, tunnel),
             Some(Command::Reload) => change::reload(&directories),
             Some(Command::Diff { config }) => change::diff(&directories, &config),

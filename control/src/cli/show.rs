@@ -49,7 +49,7 @@ pub(super) fn status(status: &Status, terminal: bool) -> String {
     text
 }
 
-fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
+pub(super) fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
     let state = match tunnel.state {
         TunnelState::Up => "up",
         TunnelState::Degraded => "degraded",
@@ -106,7 +106,7 @@ fn trouble(text: &mut String, tunnel: &TunnelStatus) {
     }
 }
 
-fn links(links: &[LinkStatus], terminal: bool) -> String {
+pub(super) fn links(links: &[LinkStatus], terminal: bool) -> String {
     let mut table = table(
         &[
             "link",
@@ -138,7 +138,7 @@ fn links(links: &[LinkStatus], terminal: bool) -> String {
     format!("{table}\n")
 }
 
-fn table(header: &[&str], terminal: bool) -> Table {
+pub(super) fn table(header: &[&str], terminal: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if terminal {
@@ -154,19 +154,19 @@ fn table(header: &[&str], terminal: bool) -> Table {
     table
 }
 
-fn good(word: &str, fine: bool) -> Cell {
+pub(super) fn good(word: &str, fine: bool) -> Cell {
     Cell::new(word).fg(if fine { Color::Green } else { Color::Red })
 }
 
-fn number(text: String) -> Cell {
+pub(super) fn number(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn optional(address: Option<Ipv4Addr>) -> String {
+pub(super) fn optional(address: Option<Ipv4Addr>) -> String {
     address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
-fn rate(bits: u64) -> String {
+pub(super) fn rate(bits: u64) -> String {
     Rate::from_bits_per_second(bits).map_or_else(|| "-".to_owned(), |rate| rate.to_string())
 }
 
@@ -177,7 +177,7 @@ fn share(part: u64, whole: u64) -> String {
     }
 }
 
-fn traffic(traffic: TrafficStatus) -> String {
+pub(super) fn traffic(traffic: TrafficStatus) -> String {
     format!(
         "{} in {}",
         format_size(traffic.bytes, DECIMAL),
@@ -186,7 +186,7 @@ fn traffic(traffic: TrafficStatus) -> String {
 }
 
 /// How long ago a time in seconds since the epoch was.
-fn age(since: u64) -> String {
+pub(super) fn age(since: u64) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -382,6 +382,17 @@ impl Gateway {
             Err(error) => Response::Failed(error.to_string()),
         }
     }
+
+    /// Tells which security associations there are.
+    pub(super) async fn associations(&self) -> Response {
+        match self.netlink().associations().await {
+            Ok(seen) => {
+                let seen = seen.into_iter().collect();
+                Response::Associations(report::associations(&self.running, &seen))
+            }
+            Err(error) => Response::Failed(error.to_string()),
+        }
+    }
 }
 
 /// The settings among what should be.

@@ -127,6 +127,11 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
                 settle(&mut gateway, &mut negotiation).await;
             }
             Some(call) = called.recv() => {
+                if matches!(call.request, Request::Associations) {
+                    // The caller may have gone.
+                    let _ = call.reply.send(gateway.associations().await);
+                    continue;
+                }
                 if matches!(call.request, Request::Leave) {
                     negotiation.leave().await;
                 }
@@ -185,8 +190,8 @@ fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, cal
         Request::Link { link, down } => {
             (set_link(gateway, negotiation, &link, down), Next::Converge)
         }
-        // The server answers these by itself.
-        Request::Monitor | Request::Events => return Next::Nothing,
+        // These are answered elsewhere.
+        Request::Monitor | Request::Events | Request::Associations => return Next::Nothing,
         Request::Leave => (Response::Stopping, Next::Stop),
     };
     // The caller may have gone.

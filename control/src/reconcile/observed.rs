@@ -7,6 +7,7 @@ use super::{
         SecurityAssociation, Suite, SysctlValue,
     },
 };
+use crate::api::status::SaUsage;
 
 /// What there is in the kernel that bears Withy's mark.
 ///
@@ -84,6 +85,8 @@ pub struct SeenAssociation {
     pub direction: Option<Direction>,
     /// Its sequence numbers.
     pub position: Position,
+    /// Since when it has been there, and how much it has been used; for people.
+    pub usage: SaUsage,
 }
 
 /// The algorithms and key of a security association, as far as the kernel tells.

@@ -10,11 +10,14 @@ use netlink_packet_xfrm::{
 use zeroize::Zeroize;
 
 use super::{Netlink, NetlinkError, gone};
-use crate::reconcile::{
-    SeenAssociation, SeenKey,
-    objects::{
-        Direction, EspKey, Inbound, Outbound, Position, ReplayWindow, ReqId, SecurityAssociation,
-        Spi, Suite,
+use crate::{
+    api::status::SaUsage,
+    reconcile::{
+        SeenAssociation, SeenKey,
+        objects::{
+            Direction, EspKey, Inbound, Outbound, Position, ReplayWindow, ReqId,
+            SecurityAssociation, Spi, Suite,
+        },
     },
 };
 
@@ -198,6 +201,11 @@ fn read_association(state: ModifyMessage) -> Option<((Ipv4Addr, Spi), SeenAssoci
         direction: read_direction(&info, &attributes),
         key: read_key(attributes),
         position,
+        usage: SaUsage {
+            since: info.lifetime_cur.add_time,
+            packets: info.lifetime_cur.packets,
+            bytes: info.lifetime_cur.bytes,
+        },
     };
     Some(((info.id.daddr.to_ipv4(), spi), seen))
 }

@@ -12,6 +12,7 @@ use super::{
     BundleEnd, Desired, Key, Observed, Seen, SeenAssociation, SeenBundle, SeenKey, SeenSysctl,
     Step, objects::*,
 };
+use crate::api::status::SaUsage;
 
 /// Interfaces that are always there and belong to others.
 const FOREIGN_DEVICES: [&str; 2] = ["eth0", "eth1"];
@@ -230,6 +231,7 @@ fn see(object: &Object) -> Seen {
             key: SeenKey::Known(association.key.clone()),
             direction: Some(association.direction),
             position: Position::default(),
+            usage: SaUsage::default(),
         }),
         Object::Bundle(_) | Object::Sysctl(_) => unreachable!("kept elsewhere"),
     }
