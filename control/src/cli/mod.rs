@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bugreport;
 mod change;
 mod check;
 mod exit;
@@ -11,7 +12,7 @@ mod views;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use crate::{
@@ -92,6 +93,22 @@ enum Command {
     Link {
         #[command(subcommand)]
         change: Link,
+    },
+    /// Print what somebody who is to help wants to see; no secrets
+    ///
+    /// Version, kernel, status, the last events, the configuration. Addresses and names are in it: read it before you pass it on.
+    Bugreport {
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
+        config: PathBuf,
+    },
+    /// Print what makes a shell complete withy's commands
+    ///
+    /// For bash: `withy completions bash > /etc/bash_completion.d/withy`.
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
     },
     /// Remove everything that Withy has set up
     Down,
@@ -175,6 +192,8 @@ impl Cli {
             Some(Command::Diff { config }) => change::diff(&directories, &config),
             Some(Command::Link { change }) => change::link(&directories, change),
             Some(Command::Down) => down(&directories),
+            Some(Command::Bugreport { config }) => bugreport::bugreport(&directories, &config),
+            Some(Command::Completions { shell }) => completions(shell),
             Some(Command::Genkey) => keys::genkey(),
             Some(Command::Pubkey) => keys::pubkey(),
         }
@@ -304,6 +323,14 @@ fn status(directories: &Directories, args: &StatusArgs) -> Exit {
     } else {
         Exit::Fine
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    // The generator panics where it cannot write, as into a closed pipe.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "withy", &mut text);
+    exit::print(&String::from_utf8_lossy(&text));
+    Exit::Fine
 }
 
 /// Writes findings about a configuration for people.
