@@ -221,9 +221,11 @@ impl Svc {
         let index = self.ivcs.iter().position(|ivc| ivc.number == number)?;
         let ivc = self.ivcs.remove(index);
         let drop = Message::LinkDrop(LinkDrop::new(self.id, Some(number), reason));
-        // Its own connection will do where there is no other: what waits on it is sent before it closes.
-        if let Some(connection) = self.carrier().or(ivc.connection) {
-            context.send(connection, 0, drop);
+        // Over all connections, its own included, which sends what waits before it closes: the other side may be about to
+        // close any of them.
+        let connections = self.ivcs.iter().filter_map(|ivc| ivc.connection);
+        for connection in connections.chain(ivc.connection) {
+            context.send(connection, 0, drop.clone());
         }
         if let Some(connection) = ivc.connection {
             context.close(connection);

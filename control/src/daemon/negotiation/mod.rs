@@ -414,7 +414,7 @@ impl Negotiation {
             Response::Done
         } else {
             Response::Failed(format!(
-                "the other gateway opens the tunnel {tunnel}: renew its keys there"
+                "the other gateway of tunnel {tunnel} is not connected: there is nobody to make keys with"
             ))
         }
     }

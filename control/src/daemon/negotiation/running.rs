@@ -6,7 +6,6 @@ use crate::{
     link::Links,
     reconcile::objects::{EspKey, Spi},
     session::{Agreed, AgreedIvc, SaKeys},
-    suite::Suite,
     vpn::{Running, RunningSa},
 };
 
@@ -38,8 +37,8 @@ pub(super) fn tunnel(
         mss: tunnel.mss,
         queue: tunnel.queue,
         suite: agreed.suite,
-        outbound: sas(agreed.suite, &agreed.outbound)?,
-        inbound: sas(agreed.suite, &agreed.inbound)?,
+        outbound: sas(&agreed.outbound)?,
+        inbound: sas(&agreed.inbound)?,
         replay_window: keying.replay_window,
     })
 }
@@ -74,12 +73,12 @@ fn rate(up: u64, ivc: &AgreedIvc, all: &[AgreedIvc]) -> u64 {
     here.min(there)
 }
 
-fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
+fn sas(keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
     keys.iter()
         .map(|sa| {
             Some(RunningSa {
                 spi: Spi::new(sa.spi).ok()?,
-                key: EspKey::new(suite, sa.material.to_vec()).ok()?,
+                key: EspKey::new(sa.suite, sa.material.to_vec()).ok()?,
             })
         })
         .collect()
@@ -88,7 +87,7 @@ fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::LinkFacts;
+    use crate::{suite::Suite, wire::LinkFacts};
 
     fn ivc(link: &str, remote: [u8; 4], down: u64) -> AgreedIvc {
         AgreedIvc {
@@ -105,6 +104,20 @@ mod tests {
             connected: true,
             impaired: false,
         }
+    }
+
+    #[test]
+    fn keys_keep_the_suite_that_they_were_made_for() {
+        let keys: Vec<_> = [Suite::AesGcm128, Suite::ChaCha20Poly1305]
+            .map(|suite| SaKeys {
+                spi: 0x1_0000,
+                suite,
+                material: vec![7; suite.material_len()].into(),
+            })
+            .into();
+        let sas = sas(&keys).unwrap();
+        let suites: Vec<_> = sas.iter().map(|sa| sa.key.suite()).collect();
+        assert_eq!(suites, [Suite::AesGcm128, Suite::ChaCha20Poly1305]);
     }
 
     #[test]
