@@ -24,8 +24,8 @@ pub(super) struct Svc {
     /// The tunnel endpoints, this side's first.
     pub(super) endpoints: (Ipv4Addr, Ipv4Addr),
     pub(super) granted: Granted,
-    /// By which a link that joins shows that it is one of the same gateway's.
-    pub(super) secret: Zeroizing<[u8; 32]>,
+    /// By which a link that joins shows that it is one of the same gateway's. A new daemon has none before new keys are made.
+    pub(super) secret: Option<Zeroizing<[u8; 32]>>,
     pub(super) keys: Keyring,
     pub(super) ivcs: Vec<Ivc>,
 }
@@ -86,7 +86,7 @@ impl Svc {
                 local: saved.local_subnets.clone(),
                 remote: saved.remote_subnets.clone(),
             },
-            secret: Zeroizing::default(),
+            secret: None,
             keys: Keyring::adopt(inbound, outbound, now),
             ivcs: saved.ivcs.iter().map(ivc).collect(),
         })

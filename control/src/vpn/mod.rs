@@ -4,6 +4,7 @@ mod desired;
 pub mod overhead;
 mod path;
 mod running;
+mod tables;
 
 pub(crate) use desired::bundle_device;
 pub use desired::{Wanted, desired};

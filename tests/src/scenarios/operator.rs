@@ -58,8 +58,8 @@ fn both_sides(stage: &Stage<'_>) -> Result<()> {
                 }) && status.problems.is_empty()
             })?;
         }
-        let state = status(here)?.links[1].state;
-        ensure!(state == LinkState::Disabled, "wan1 is {state:?}");
+        let found = status(here)?.links[1].state;
+        ensure!(found == LinkState::Disabled, "wan1 is {found:?}");
         let used = tunnel(here)?.ivcs;
         ensure!(used.iter().all(|ivc| ivc.link == "wan0"), "{used:?}");
         run(here, &["link", "up", "wan1"])?;
@@ -117,8 +117,8 @@ fn reload_thrice(stage: &Stage<'_>) -> Result<()> {
         let own = fs::read_to_string(&file)?.replace("bundle: none", "bundle: all");
         let suites = own.find("suites: [").context("no suites")?;
         let end = own[suites..].find(']').context("no end of suites")? + suites;
-        let changed = format!("{}suites: [{other}{}", &own[..suites], &own[end..]);
-        fs::write(&file, changed)?;
+        let with_other = format!("{}suites: [{other}{}", &own[..suites], &own[end..]);
+        fs::write(&file, with_other)?;
         run(gateway, &["reload"])?;
     }
     for gateway in [&stage.a, &stage.b] {
