@@ -1,21 +1,14 @@
 //! From what is agreed to a tunnel that runs.
 
-use super::own;
 use crate::{
-    config::{Config, Delay, Endpoints, Ivc, Keying, Mtu, Rate, Setting, Subnets, Tunnel},
-    link::Links,
+    config::{Config, Delay, Endpoints, Keying, Mtu, Rate, Setting, Subnets, Tunnel},
     reconcile::objects::{EspKey, Spi},
     session::{Agreed, AgreedIvc, SaKeys},
-    vpn::{Running, RunningSa},
+    vpn::{IvcMtu, Running, RunningIvc, RunningSa},
 };
 
 /// The tunnel as it runs; none if what is agreed cannot be, which negotiation excludes.
-pub(super) fn tunnel(
-    config: &Config,
-    tunnel: &Tunnel,
-    links: &Links,
-    agreed: &Agreed,
-) -> Option<Running> {
+pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Option<Running> {
     let Keying::Negotiated(keying) = &tunnel.keying else {
         return None;
     };
@@ -31,7 +24,7 @@ pub(super) fn tunnel(
         ivcs: agreed
             .ivcs
             .iter()
-            .filter_map(|ivc| self::ivc(config, links, ivc, &agreed.ivcs))
+            .filter_map(|ivc| self::ivc(config, ivc, &agreed.ivcs))
             .collect(),
         split: tunnel.split,
         mss: tunnel.mss,
@@ -43,22 +36,23 @@ pub(super) fn tunnel(
     })
 }
 
-/// An IVC is as fast as the slower of its two links, and as narrow as the narrower.
-fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<Ivc> {
+/// An IVC is as fast as the slower of its two links, and no wider than the narrower.
+fn ivc(config: &Config, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<RunningIvc> {
     let link = config.links.get(&agreed.link)?;
     let there = &agreed.facts;
     let rate = rate(link.rate.up.bits_per_second(), agreed, all);
     let latency = Delay::from_micros(there.latency.into())
         .map_or(link.latency, |latency| latency.max(link.latency));
-    let mtu = links
-        .get(&agreed.link)
-        .map_or(there.mtu, |view| own::mtu(link, view).min(there.mtu));
-    Some(Ivc {
+    let there = Mtu::new(there.mtu);
+    Some(RunningIvc {
         link: agreed.link.clone(),
         remote: agreed.remote,
         rate: Rate::from_bits_per_second(rate).unwrap_or(link.rate.up),
         latency,
-        mtu: Mtu::new(mtu).map_or(link.mtu, Setting::Fixed),
+        mtu: match link.mtu {
+            Setting::Fixed(mtu) => IvcMtu::Fixed(there.map_or(mtu, |there| there.min(mtu))),
+            Setting::Auto => IvcMtu::Probed { there, found: None },
+        },
     })
 }
 
