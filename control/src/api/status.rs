@@ -144,8 +144,29 @@ pub struct IvcStatus {
     pub rate_bps: u64,
     /// Its one-way latency in seconds.
     pub latency_seconds: f64,
+    /// What keepalives tell of it.
+    #[serde(default)]
+    pub state: IvcState,
+    /// Since when it has been in this state, in seconds since the epoch.
+    #[serde(default)]
+    pub since: u64,
+    /// The smoothed round-trip time in seconds, once it is known.
+    #[serde(default)]
+    pub rtt_seconds: Option<f64>,
+    /// The smallest round-trip time of the last one to two minutes, in seconds.
+    #[serde(default)]
+    pub rtt_min_seconds: Option<f64>,
+    /// The part of what this gateway sent that was lost in the last half minute, from 0 to 1, once it is known.
+    #[serde(default)]
+    pub loss_tx_ratio: Option<f64>,
+    /// The part of what the other gateway sent that was lost.
+    #[serde(default)]
+    pub loss_rx_ratio: Option<f64>,
     /// The longest piece in bytes.
     pub mtu: u32,
+    /// Where that comes from.
+    #[serde(default)]
+    pub mtu_source: MtuSource,
     /// Sent.
     pub tx: TrafficStatus,
     /// Received.
@@ -188,6 +209,38 @@ pub struct SaUsage {
     pub packets: u64,
     /// How many bytes were in them, before they were protected.
     pub bytes: u64,
+}
+
+/// The state of an IVC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IvcState {
+    /// Nothing has been heard yet.
+    #[default]
+    Waiting,
+    /// It carries packets in both directions.
+    Up,
+    /// Its link does not work.
+    LinkDown,
+    /// Nothing is heard from the other side.
+    Silent,
+    /// The other side hears nothing.
+    Unheard,
+    /// The other side says that its link does not work.
+    Impaired,
+}
+
+/// Where an IVC's MTU comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MtuSource {
+    /// It is assumed until probing has found it.
+    #[default]
+    Assumed,
+    /// Probing has found it.
+    Probed,
+    /// The configuration says so.
+    Fixed,
 }
 
 /// Traffic in one direction.

@@ -72,7 +72,7 @@ enum Command {
     },
     /// Renew a tunnel's keys now
     ///
-    /// The gateway that opens the tunnel does so; packets under way are not lost.
+    /// Packets under way are not lost.
     Rekey {
         /// The tunnel
         #[arg(value_name = "TUNNEL")]

@@ -10,7 +10,7 @@ use super::{Exit, Show, ask, exit, show, unexpected};
 use crate::{
     api::{
         protocol::{Request, Response},
-        status::{IvcStatus, SCHEMA, SaDirection, SaStatus, Status, TunnelStatus},
+        status::{IvcStatus, SCHEMA, SaDirection, SaStatus, Status, TrafficStatus, TunnelStatus},
     },
     daemon::Directories,
 };
@@ -168,8 +168,8 @@ fn json<T: Serialize>(gateway: &str, part: List<T>) -> Result<String, Exit> {
 
 fn ivc_table(ivcs: &[Ivc], terminal: bool) -> String {
     let header = [
-        "tunnel", "link", "to link", "from", "to", "state", "rate", "latency", "MTU", "sent",
-        "received",
+        "tunnel", "link", "to link", "from", "to", "state", "for", "rate", "latency", "RTT",
+        "loss", "MTU", "sent", "received",
     ];
     let mut table = show::table(&header, terminal);
     for Ivc { tunnel, ivc } in ivcs {
@@ -179,15 +179,26 @@ fn ivc_table(ivcs: &[Ivc], terminal: bool) -> String {
             Cell::new(ivc.remote_link.as_deref().unwrap_or("-")),
             Cell::new(show::optional(ivc.local)),
             Cell::new(ivc.remote),
-            show::good(if ivc.usable { "up" } else { "down" }, ivc.usable),
+            show::good(show::ivc_state(ivc.state), ivc.usable),
+            show::number(show::age(ivc.since)),
             show::number(show::rate(ivc.rate_bps)),
             show::number(format!("{} ms", ivc.latency_seconds * 1000.0)),
-            show::number(ivc.mtu.to_string()),
-            show::number(show::traffic(ivc.tx)),
-            show::number(show::traffic(ivc.rx)),
+            show::number(show::round_trip(ivc.rtt_seconds)),
+            show::number(show::loss(ivc)),
+            show::number(show::ivc_mtu(ivc)),
+            show::number(traffic(ivc.tx)),
+            show::number(traffic(ivc.rx)),
         ]);
     }
     format!("{table}\n")
+}
+
+fn traffic(traffic: TrafficStatus) -> String {
+    format!(
+        "{} in {}",
+        format_size(traffic.bytes, DECIMAL),
+        traffic.pieces
+    )
 }
 
 fn sa_table(sas: &[SaStatus], terminal: bool) -> String {

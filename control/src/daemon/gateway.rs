@@ -8,8 +8,13 @@ use std::{
 use tracing::info;
 
 use super::{
-    DaemonError, Directories, attachments, disabled::Disabled, events::Events,
-    negotiation::Negotiation, problems::Problems, pulse::Pulse,
+    DaemonError, Directories, attachments,
+    disabled::Disabled,
+    events::Events,
+    negotiation::Negotiation,
+    problems::Problems,
+    pulse::{self, Plan, Pulse},
+    sizes::{self, Sizes},
 };
 use crate::{
     api::{event::What, protocol::Response, report},
@@ -21,11 +26,12 @@ use crate::{
         netlink::{Netlink, NetlinkError},
     },
     link::{self, Links},
+    liveness::{Report, TunnelKeys},
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
     },
-    vpn::{self, Running, RunningTunnels},
+    vpn::{self, Path, Running, RunningTunnels},
 };
 
 type Facts = BTreeMap<InterfaceName, LinkFacts>;
@@ -46,6 +52,8 @@ pub(super) struct Gateway {
     problems: Problems,
     events: Events,
     pulse: Pulse,
+    /// The path MTUs that an earlier run found, by the addresses of both ends.
+    left: Sizes,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
     /// What the other sides call their links.
@@ -72,12 +80,17 @@ impl Gateway {
             ivcs: config.gateway.limits.ivcs,
         };
         let mut dataplane = Dataplane::load(&directories.bpffs, limits)?;
-        let tables = dataplane.tables()?;
-        let slots = Slots::adopt(&tables.svcs()?, &tables.ivcs()?);
+        let mut tables = dataplane.tables()?;
+        let svcs = tables.svcs()?;
+        let slots = Slots::adopt(&svcs, &tables.ivcs()?);
+        let keepalives = tables
+            .take_keepalives()
+            .ok_or(DataplaneError::Missing("KEEPALIVES"))?;
         let mut gateway = Self {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
-            pulse: Pulse::new(events.clone()),
+            pulse: Pulse::start(keepalives, events.clone()).map_err(DaemonError::Pulse)?,
+            left: sizes::left(&svcs),
             impaired: BTreeSet::new(),
             remote_links: BTreeMap::new(),
             attached: Vec::new(),
@@ -126,7 +139,6 @@ impl Gateway {
         self.impaired = impaired;
         self.running = negotiated;
         self.running.extend(self.manual.clone());
-        self.pulse.set(&self.running);
     }
 
     /// Learns what the other sides call their links, for people.
@@ -164,18 +176,35 @@ impl Gateway {
                 .all(|attachment| self.dataplane.stands(attachment))
     }
 
-    /// Sends and takes in keepalives, and lets the scheduler know of IVCs that fell silent or came back.
-    pub(super) fn beat(&mut self) {
-        let came = self.tables.keepalives();
-        if !self
-            .pulse
-            .beat(&self.running, &self.links, &self.slots, came)
-        {
-            return;
-        }
+    /// Waits until another set of IVCs is silent, or the MTU of a path is another.
+    pub(super) async fn stirred(&mut self) {
+        self.pulse.changed().await;
+    }
+
+    /// Lets the scheduler know of that; returns whether the kernel's routes must follow.
+    pub(super) fn follow(&mut self) -> bool {
+        let paths = |gateway: &Self| -> Vec<_> {
+            let running = gateway.running.values();
+            running
+                .map(|tunnel| Path::of(tunnel, &gateway.links).outer)
+                .collect()
+        };
+        let before = paths(self);
         // What cannot be written now is a problem of the next round, which is soon.
         let mut problems = BTreeSet::new();
         let _ = self.fill_tables(&mut problems);
+        paths(self) != before
+    }
+
+    /// Looks where data flows, as far as that matters for the keepalives.
+    pub(super) fn feel(&self) {
+        let sparing = self.pulse.liveness().sparing();
+        let pieces = sparing.into_iter().filter_map(|id| {
+            let counters = self.tables.counters(self.slots.ivc_of(&id)?).ok()?;
+            Some((id, counters.tx.pieces + counters.rx.pieces))
+        });
+        let pieces: Vec<_> = pieces.collect();
+        self.pulse.feel(&pieces);
     }
 
     /// The order matters: the scheduler hears of lost links first, and nothing is routed into the
@@ -231,6 +260,12 @@ impl Gateway {
     }
 
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
+        sizes::apply(
+            &mut self.running,
+            &self.links,
+            &self.pulse.liveness(),
+            &self.left,
+        );
         let contents = bundle::contents(
             &self.config,
             &self.running,
@@ -239,6 +274,7 @@ impl Gateway {
             &mut self.slots,
         );
         self.slots.forget_found();
+        self.pulse.set(self.plan());
         for slot in contents.fresh {
             self.tables.clear_counters(slot)?;
         }
@@ -249,10 +285,39 @@ impl Gateway {
         Ok(())
     }
 
+    /// What there is to probe.
+    fn plan(&self) -> Plan {
+        let mut plan = Plan {
+            owners: self.slots.owners(),
+            ..Plan::default()
+        };
+        for (name, view) in &self.links {
+            if let (Some(interface), Some(address)) = (&view.interface, view.address) {
+                plan.links
+                    .insert(name.clone(), (interface.clone(), address));
+            }
+        }
+        for (name, tunnel) in &self.running {
+            plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
+            let outbound = tunnel.outbound.iter().map(|sa| sa.key.material());
+            let inbound = tunnel.inbound.iter().map(|sa| sa.key.material());
+            plan.keys.insert(
+                tunnel.endpoints.remote,
+                TunnelKeys::derive(outbound, inbound),
+            );
+            for ivc in &tunnel.ivcs {
+                if let Some(terms) = sizes::terms(&self.config, &self.links, ivc) {
+                    plan.terms.insert(bundle::ident(tunnel, ivc), terms);
+                }
+            }
+        }
+        plan
+    }
+
     /// The IVCs that carry no data: over which nothing comes, or whose other end does not work. Where those would be all
     /// of a tunnel's, what the other side says does not count.
     fn mute(&self) -> BTreeSet<IvcId> {
-        let silent = self.pulse.silent();
+        let silent = self.pulse.liveness().silent();
         let mut mute = silent.clone();
         for tunnel in self.running.values() {
             let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
@@ -360,6 +425,18 @@ impl Gateway {
         }
     }
 
+    /// What keepalives tell of each IVC.
+    fn reports(&self) -> BTreeMap<IvcId, Report> {
+        let liveness = self.pulse.liveness();
+        let ids = self.running.values().flat_map(|tunnel| {
+            let ivcs = tunnel.ivcs.iter();
+            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+        });
+        let now = pulse::now();
+        ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
+            .collect()
+    }
+
     /// Tells how everything is.
     pub(super) fn status(&self, negotiation: &Negotiation) -> Response {
         let view = report::View {
@@ -371,8 +448,10 @@ impl Gateway {
             tables: &self.tables,
             silent: &self.mute(),
             remote_links: &self.remote_links,
-            rejected: self.pulse.rejected,
+            reports: &self.reports(),
+            rejected: self.pulse.rejected(),
             started: self.started,
+            now: now(),
             problems: self.problems.list(),
             refused: negotiation.refused(),
             troubles: negotiation.troubles(),

@@ -14,12 +14,14 @@ mod negotiation;
 mod problems;
 mod pulse;
 mod reload;
+mod sizes;
 mod state_file;
 mod take_down;
 
 use std::{path::Path, time::Duration};
 
 use tokio::{
+    net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -36,12 +38,13 @@ use crate::{
     },
     config::Config,
     kernel::monitor::Monitor,
-    liveness,
     metrics::Metrics,
 };
 
 /// How often it is looked at what changes without an event: programs and settings.
 const AUDIT: Duration = Duration::from_millis(300);
+/// How often it is looked where data flows on links that are paid by the byte.
+const FEEL: Duration = Duration::from_millis(100);
 /// How often everything is compared although no event came; more seldom where that takes long.
 const ROUND: Duration = Duration::from_secs(5);
 /// The fraction of the time that these rounds may take.
@@ -73,10 +76,7 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
     negotiation.show(&mut gateway);
     gateway.converge().await;
     settle(&mut gateway, &mut negotiation).await;
-    let listener = server::listen(&socket).map_err(|source| DaemonError::Socket {
-        path: socket.clone(),
-        source,
-    })?;
+    let listener = listen(&socket)?;
     let mut metrics = Metrics::start(gateway.config().gateway.metrics.listen, calls.clone());
     let server = Server::new(calls, events.clone());
     tokio::spawn(server::serve(listener, server.clone()));
@@ -85,15 +85,19 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
     let mut audit = tokio::time::interval_at(Instant::now() + AUDIT, AUDIT);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut round = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
-    let mut pulse = tokio::time::interval(liveness::INTERVAL);
-    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut feel = tokio::time::interval(FEEL);
+    feel.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = tokio::time::interval(negotiation::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // Keepalives first: they must not be late because something else is always there.
+            // Silence first: it must not wait because something else is always there.
             biased;
-            _ = pulse.tick() => gateway.beat(),
+            () = gateway.stirred() => {
+                if gateway.follow() {
+                    gateway.converge().await;
+                }
+            }
             () = stop.asked() => break,
             change = monitor.changed() => {
                 debug!(?change, "the kernel's configuration changed");
@@ -108,6 +112,7 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
                 negotiation.tick();
                 settle(&mut gateway, &mut negotiation).await;
             }
+            _ = feel.tick() => gateway.feel(),
             _ = audit.tick() => {
                 if !gateway.stands() {
                     gateway.converge().await;
@@ -153,6 +158,13 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
     events.tell(What::Stopping);
     server.drain().await;
     Ok(())
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, DaemonError> {
+    server::listen(socket).map_err(|source| DaemonError::Socket {
+        path: socket.to_owned(),
+        source,
+    })
 }
 
 /// Brings the kernel to what was agreed, and the machines to what the kernel has, until nothing is left to do.

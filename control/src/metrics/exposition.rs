@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::families::{self as f, Family, Kind};
-use crate::api::status::{IvcStatus, LinkState, LinkStatus, Status, TunnelState, TunnelStatus};
+use crate::api::status::{
+    IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, Status, TunnelState, TunnelStatus,
+};
 
 const LINK_STATES: [(LinkState, &str); 5] = [
     (LinkState::Up, "up"),
@@ -18,6 +20,20 @@ const TUNNEL_STATES: [(TunnelState, &str); 3] = [
     (TunnelState::Up, "up"),
     (TunnelState::Degraded, "degraded"),
     (TunnelState::Down, "down"),
+];
+
+const IVC_STATES: [(IvcState, &str); 6] = [
+    (IvcState::Waiting, "waiting"),
+    (IvcState::Up, "up"),
+    (IvcState::LinkDown, "link-down"),
+    (IvcState::Silent, "silent"),
+    (IvcState::Unheard, "unheard"),
+    (IvcState::Impaired, "impaired"),
+];
+const MTU_SOURCES: [(MtuSource, &str); 3] = [
+    (MtuSource::Assumed, "assumed"),
+    (MtuSource::Probed, "probed"),
+    (MtuSource::Fixed, "fixed"),
 ];
 
 /// Writes a status. The metrics are made anew each time, so that nothing stays of links, tunnels and IVCs that have gone.
@@ -98,13 +114,13 @@ impl Writer {
     fn state<S: Copy + PartialEq>(
         &mut self,
         family: &'static Family,
-        name: &str,
+        names: &[&str],
         states: &[(S, &str)],
         now: S,
     ) -> Result<(), prometheus::Error> {
         for (state, word) in states {
             let value = if *state == now { 1.0 } else { 0.0 };
-            self.gauge(family, &[name, word], value)?;
+            self.gauge(family, &[names, &[word]].concat(), value)?;
         }
         Ok(())
     }
@@ -113,7 +129,7 @@ impl Writer {
         let name = &*link.name;
         let receive = link.receive.as_deref().unwrap_or_default();
         self.gauge(&f::LINK_INFO, &[name, &link.interface, receive], 1.0)?;
-        self.state(&f::LINK_STATE, name, &LINK_STATES, link.state)?;
+        self.state(&f::LINK_STATE, &[name], &LINK_STATES, link.state)?;
         self.gauge(&f::LINK_CHANGED, &[name], float(link.since))?;
         if let Some(mtu) = link.mtu {
             self.gauge(&f::LINK_MTU, &[name], mtu.into())?;
@@ -125,7 +141,7 @@ impl Writer {
         let name = &*tunnel.name;
         let suite = tunnel.suite.as_deref().unwrap_or_default();
         self.gauge(&f::TUNNEL_INFO, &[name, suite, &tunnel.split], 1.0)?;
-        self.state(&f::TUNNEL_STATE, name, &TUNNEL_STATES, tunnel.state)?;
+        self.state(&f::TUNNEL_STATE, &[name], &TUNNEL_STATES, tunnel.state)?;
         let trouble = if tunnel.trouble.is_some() { 1.0 } else { 0.0 };
         self.gauge(&f::TUNNEL_TROUBLE, &[name], trouble)?;
         // Until the tunnel is negotiated there is nothing to tell.
@@ -155,7 +171,20 @@ impl Writer {
         self.gauge(&f::IVC_USABLE, &labels, usable)?;
         self.gauge(&f::IVC_RATE, &labels, float(ivc.rate_bps) / 8.0)?;
         self.gauge(&f::IVC_LATENCY, &labels, ivc.latency_seconds)?;
+        self.state(&f::IVC_STATE, &labels, &IVC_STATES, ivc.state)?;
+        self.gauge(&f::IVC_CHANGED, &labels, float(ivc.since))?;
         self.gauge(&f::IVC_MTU, &labels, ivc.mtu.into())?;
+        self.state(&f::IVC_MTU_SOURCE, &labels, &MTU_SOURCES, ivc.mtu_source)?;
+        for (family, measured) in [
+            (&f::IVC_RTT, ivc.rtt_seconds),
+            (&f::IVC_RTT_MIN, ivc.rtt_min_seconds),
+            (&f::IVC_TX_LOSS, ivc.loss_tx_ratio),
+            (&f::IVC_RX_LOSS, ivc.loss_rx_ratio),
+        ] {
+            if let Some(measured) = measured {
+                self.gauge(family, &labels, measured)?;
+            }
+        }
         self.counter(&f::IVC_TX_PACKETS, &labels, ivc.tx.packets)?;
         self.counter(&f::IVC_TX_PIECES, &labels, ivc.tx.pieces)?;
         self.counter(&f::IVC_TX_BYTES, &labels, ivc.tx.bytes)?;
@@ -237,7 +266,18 @@ pub(super) mod tests {
             usable: remote_link.is_some(),
             rate_bps: 20_000_000,
             latency_seconds: 0.012,
+            state: if remote_link.is_some() {
+                IvcState::Up
+            } else {
+                IvcState::Silent
+            },
+            since: 1_700_000_200,
+            rtt_seconds: remote_link.map(|_| 0.025),
+            rtt_min_seconds: remote_link.map(|_| 0.024),
+            loss_tx_ratio: remote_link.map(|_| 0.0),
+            loss_rx_ratio: remote_link.map(|_| 0.125),
             mtu: 1492,
+            mtu_source: MtuSource::Probed,
             tx: TrafficStatus {
                 packets: 1,
                 pieces: 2,

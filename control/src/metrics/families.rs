@@ -122,6 +122,36 @@ families! {
         IVC,
         "1 if the IVC may carry data: its link is up, and something comes over it; else 0.",
     );
+    IVC_STATE = gauge(
+        "withy_ivc_state",
+        &["tunnel", "link", "remote_link", "state"],
+        "1 for the state that the IVC is in, 0 for the others.",
+    );
+    IVC_CHANGED = gauge(
+        "withy_ivc_state_change_timestamp_seconds",
+        IVC,
+        "Since when the IVC has been in its state, in seconds since the epoch.",
+    );
+    IVC_RTT = gauge(
+        "withy_ivc_rtt_seconds",
+        IVC,
+        "The smoothed round-trip time of keepalives.",
+    );
+    IVC_RTT_MIN = gauge(
+        "withy_ivc_rtt_min_seconds",
+        IVC,
+        "The smallest round-trip time of the last one to two minutes.",
+    );
+    IVC_TX_LOSS = gauge(
+        "withy_ivc_sent_loss_ratio",
+        IVC,
+        "The part of what this gateway sent over the IVC that was lost in the last half minute.",
+    );
+    IVC_RX_LOSS = gauge(
+        "withy_ivc_received_loss_ratio",
+        IVC,
+        "The part of what the other gateway sent over the IVC that was lost in the last half minute.",
+    );
     IVC_RATE = gauge(
         "withy_ivc_rate_bytes_per_second",
         IVC,
@@ -133,6 +163,11 @@ families! {
         "The one-way latency with which the IVC is scheduled.",
     );
     IVC_MTU = gauge("withy_ivc_mtu_bytes", IVC, "The longest piece that the IVC carries.");
+    IVC_MTU_SOURCE = gauge(
+        "withy_ivc_mtu_source",
+        &["tunnel", "link", "remote_link", "source"],
+        "1 for where the IVC's MTU comes from, 0 for the others.",
+    );
     IVC_TX_PACKETS = counter(
         "withy_ivc_sent_packets_total",
         IVC,

@@ -221,14 +221,17 @@ impl Sessions {
         });
     }
 
-    /// Asks for new keys of a tunnel at once; returns whether this gateway opens that tunnel.
+    /// Asks for new keys of a tunnel at once; returns whether there is anyone to make them with.
     pub fn renew(&mut self, tunnel: &TunnelName, now: Duration) -> bool {
         let mut asked = false;
         self.with(tunnel, now, |role, context| {
-            if let Role::Initiator(initiator) = role {
-                initiator.renew(context);
-                asked = true;
-            }
+            asked = match role {
+                Role::Initiator(initiator) => {
+                    initiator.renew(context);
+                    true
+                }
+                Role::Responder(responder) => responder.renew(context),
+            };
         });
         asked
     }

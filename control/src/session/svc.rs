@@ -25,8 +25,8 @@ pub(super) struct Svc {
     /// The tunnel endpoints, this side's first.
     pub(super) endpoints: (Ipv4Addr, Ipv4Addr),
     pub(super) granted: Granted,
-    /// By which a link that joins shows that it is one of the same gateway's.
-    pub(super) secret: Zeroizing<[u8; 32]>,
+    /// By which a link that joins shows that it is one of the same gateway's. A new daemon has none before new keys are made.
+    pub(super) secret: Option<Zeroizing<[u8; 32]>>,
     pub(super) keys: Keyring,
     pub(super) ivcs: Vec<Ivc>,
 }
@@ -98,7 +98,7 @@ impl Svc {
                 local: saved.local_subnets.clone(),
                 remote: saved.remote_subnets.clone(),
             },
-            secret: Zeroizing::default(),
+            secret: None,
             keys: Keyring::adopt(inbound, outbound, now),
             ivcs: saved.ivcs.iter().map(ivc).collect(),
         })
@@ -233,9 +233,11 @@ impl Svc {
         let index = self.ivcs.iter().position(|ivc| ivc.number == number)?;
         let ivc = self.ivcs.remove(index);
         let drop = Message::LinkDrop(LinkDrop::new(self.id, Some(number), reason));
-        // Its own connection will do where there is no other: what waits on it is sent before it closes.
-        if let Some(connection) = self.carrier().or(ivc.connection) {
-            context.send(connection, 0, drop);
+        // Over all connections, its own included, which sends what waits before it closes: the other side may be about to
+        // close any of them.
+        let connections = self.ivcs.iter().filter_map(|ivc| ivc.connection);
+        for connection in connections.chain(ivc.connection) {
+            context.send(connection, 0, drop.clone());
         }
         if let Some(connection) = ivc.connection {
             context.close(connection);

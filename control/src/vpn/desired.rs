@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use super::{
     Running, RunningSa, RunningTunnels,
     path::{BUNDLE_MTU, Path, SHIM},
+    tables,
 };
 use crate::{
     api::status::LinkState,
@@ -25,8 +26,8 @@ use crate::{
     },
 };
 
-/// The first routing table, and the priority of the rules, of links: an otherwise unused range.
-const LINK_TABLES: u32 = 5700;
+/// The priority of the rules of links.
+const RULE_PRIORITY: u32 = 5700;
 /// The priority of Withy's policies.
 const POLICY_PRIORITY: u32 = 5700;
 /// The least memory in bytes for packets that wait for their fragments: with less, and with the
@@ -71,9 +72,10 @@ pub fn desired<'a>(
     let mut desired = Desired::empty();
     desired.add(Object::Bundle(bundle_device()))?;
     host(&mut desired)?;
-    for (number, (name, link)) in (0..).zip(&config.links) {
-        if let Some(view) = links.get(name) {
-            self::link(&mut desired, number, link, view)?;
+    let tables = tables::of(config.links.keys());
+    for (name, link) in &config.links {
+        if let (Some(view), Some(table)) = (links.get(name), tables.get(name)) {
+            self::link(&mut desired, *table, link, view)?;
         }
     }
     let lan = config
@@ -159,7 +161,7 @@ fn host(desired: &mut Desired) -> Result<(), Wanted> {
 /// A link's own way out, for what the gateway itself sends from the link's address.
 fn link(
     desired: &mut Desired,
-    number: u32,
+    table: u32,
     link: &config::Link,
     view: &LinkView,
 ) -> Result<(), Wanted> {
@@ -176,9 +178,8 @@ fn link(
     ) else {
         return Ok(());
     };
-    let table = LINK_TABLES + number;
     desired.add(Object::Rule(Rule {
-        priority: LINK_TABLES,
+        priority: RULE_PRIORITY,
         from: address.into(),
         table,
     }))?;

@@ -7,6 +7,7 @@ mod failover;
 mod hostile;
 mod kernel_tools;
 mod negotiation;
+mod operator;
 mod policies;
 mod refusal;
 mod repair;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Scenario> {
         failover::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,
+        operator::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,

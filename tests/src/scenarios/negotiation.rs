@@ -36,11 +36,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// How long everything may take on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest gap in a stream of datagrams where another IVC lives, on an emulated machine.
 const LONGEST_GAP: Duration = Duration::from_millis(800);
 
-fn spec() -> TunnelSpec {
+pub(super) fn spec() -> TunnelSpec {
     TunnelSpec {
         keying: Keying::Negotiated,
         ..TunnelSpec::default()
@@ -48,7 +48,7 @@ fn spec() -> TunnelSpec {
 }
 
 /// Two sites with so many links of 10 ms each, so that there are 20 between them.
-fn sites(here: usize, there: usize) -> LabBuilder {
+pub(super) fn sites(here: usize, there: usize) -> LabBuilder {
     let links = |count| links(&vec![(4000, 10); count]);
     Lab::routed(&[
         SiteSpec::new("a", &links(here)),
@@ -57,7 +57,7 @@ fn sites(here: usize, there: usize) -> LabBuilder {
 }
 
 /// Whether every IVC that there should be is up at both ends.
-fn is_complete(status: &Status, ivcs: usize) -> bool {
+pub(super) fn is_complete(status: &Status, ivcs: usize) -> bool {
     status.problems.is_empty()
         && status
             .tunnels
@@ -65,7 +65,7 @@ fn is_complete(status: &Status, ivcs: usize) -> bool {
             .all(|tunnel| tunnel.state == TunnelState::Up && tunnel.ivcs.len() == ivcs)
 }
 
-fn wait_complete(stage: &Stage<'_>, ivcs: usize) -> Result<()> {
+pub(super) fn wait_complete(stage: &Stage<'_>, ivcs: usize) -> Result<()> {
     for gateway in [&stage.a, &stage.b] {
         wait_status(gateway, PATIENCE, "all IVCs", |status| {
             is_complete(status, ivcs)
@@ -130,13 +130,13 @@ fn after_ready(log: &str, text: &str) -> Result<f64> {
 }
 
 /// Datagrams both ways and a stream.
-struct Load {
+pub(super) struct Load {
     datagrams: Vec<(&'static str, Stream)>,
     stream: Running,
 }
 
 impl Load {
-    fn start(stage: &Stage<'_>) -> Result<Self> {
+    pub(super) fn start(stage: &Stage<'_>) -> Result<Self> {
         let plan = StreamPlan {
             size: 200,
             per_second: 100,
@@ -155,7 +155,7 @@ impl Load {
     }
 
     /// Ends the load; returns the longest gap and how many datagrams were lost.
-    fn finish(self, what: &str) -> Result<(Duration, u64)> {
+    pub(super) fn finish(self, what: &str) -> Result<(Duration, u64)> {
         self.stream.stop();
         self.datagrams
             .iter()

@@ -366,12 +366,12 @@ impl Negotiation {
     }
 
     /// The negotiated tunnels as they run now.
-    pub(super) fn running(&self, config: &Config, links: &Links) -> RunningTunnels {
+    pub(super) fn running(&self, config: &Config) -> RunningTunnels {
         let tunnels = self.sessions.tunnels();
         tunnels
             .filter_map(|(name, role)| {
                 let agreed = role.agreed()?;
-                let running = running::tunnel(config, config.tunnels.get(name)?, links, &agreed)?;
+                let running = running::tunnel(config, config.tunnels.get(name)?, &agreed)?;
                 Some((name.clone(), running))
             })
             .collect()
@@ -413,7 +413,7 @@ impl Negotiation {
 
     /// Lets the gateway know how the negotiated tunnels run now.
     pub(super) fn show(&self, gateway: &mut Gateway) {
-        let running = self.running(gateway.config(), gateway.links());
+        let running = self.running(gateway.config());
         gateway.set_running(running, self.impaired());
         gateway.set_remote_links(self.remote_links());
     }
@@ -434,7 +434,7 @@ impl Negotiation {
             Response::Done
         } else {
             Response::Failed(format!(
-                "the other gateway opens the tunnel {tunnel}: renew its keys there"
+                "the other gateway of tunnel {tunnel} is not connected: there is nobody to make keys with"
             ))
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn keys(saved: &Saved, kernel: &Associations) -> Option<(SaKeys, SaKe
         };
         Some(SaKeys {
             spi,
+            suite: key.suite(),
             material: key.material().to_vec().into(),
         })
     };

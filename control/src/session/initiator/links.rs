@@ -187,6 +187,7 @@ impl Initiator {
             Message::LinkAvailable(news) if Some(news.svc) == svc => {
                 self.requests.again(context.now);
             }
+            Message::KeyRenew(wish) if Some(wish.svc) == svc => self.renew(context),
             Message::LinkDrop(drop) if Some(drop.svc) == svc => match drop.ivc {
                 Some(number) => self.drop_ivc(
                     number,
@@ -214,7 +215,11 @@ impl Initiator {
                     .iter()
                     .flat_map(|svc| &svc.ivcs)
                     .any(|ivc| ivc.link == pending.link);
-                if has && pending.again.is_none() {
+                if let Some(remote) = pending.again {
+                    // The link at the other end is gone: this one may have another.
+                    self.requests.failed(&pending.link, context);
+                    self.drop_lost(&pending.link, remote, context);
+                } else if has {
                     self.requests.exhausted = true;
                 } else {
                     self.requests.failed(&pending.link, context);
@@ -248,6 +253,18 @@ impl Initiator {
             purpose,
             context,
         );
+    }
+
+    /// Drops an IVC that has no connection.
+    fn drop_lost(&mut self, link: &LinkName, remote: Ipv4Addr, context: &mut Context<'_>) {
+        let ivcs = self.svc.iter().flat_map(|svc| &svc.ivcs);
+        let mut lost = ivcs.filter(|ivc| ivc.link == *link && ivc.remote == remote);
+        if let Some(number) = lost
+            .find(|ivc| ivc.connection.is_none())
+            .map(|ivc| ivc.number)
+        {
+            self.drop_ivc(number, "the link at the other end is gone", context);
+        }
     }
 
     /// The other side has ended the SVC: another is made.

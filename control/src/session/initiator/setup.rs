@@ -200,7 +200,7 @@ impl Initiator {
     }
 
     fn prove(&mut self, id: ConnectionId, challenge: LinkAuthChallenge, context: &mut Context<'_>) {
-        let svc = self.svc.as_ref().map(|svc| &*svc.secret);
+        let svc = self.svc.as_ref().and_then(|svc| svc.secret.as_deref());
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -299,12 +299,12 @@ impl Initiator {
             id: terms.svc,
             endpoints,
             granted: granted.clone(),
-            secret: secret.svc(),
+            secret: None,
             keys: Keyring::default(),
             ivcs: Vec::new(),
         });
         svc.granted = granted;
-        svc.secret = secret.svc();
+        svc.secret = Some(secret.svc());
         svc.keys.switch(keys, context.now);
         self.making.due = context.now + jittered(self.profile.rekey_after, context);
         self.making.bytes = None;

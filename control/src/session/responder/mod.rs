@@ -19,10 +19,16 @@ use super::{
     Agreed, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT, SaKeys, Saved,
     svc::Svc,
 };
-use crate::{api::event::What, config::LinkName, wire::Message};
+use crate::{
+    api::event::What,
+    config::LinkName,
+    wire::{KeyRenew, Message},
+};
 
 /// The most connections of one initiator: one for each IVC, and as many that are being made.
 pub(super) const MAX_CONNECTIONS: usize = 32;
+/// How long an initiator has to ask for what another configuration allows.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long an IVC stays without a connection: the initiator may come back.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -39,6 +45,8 @@ pub struct Responder {
     last_ivc: u32,
     connections: BTreeMap<ConnectionId, Connection>,
     contest: Option<Contest>,
+    /// Until when an SVC may stay that the configuration no longer allows.
+    misfit: Option<Duration>,
     /// Why the tunnel could not be made last, until it can.
     trouble: Option<String>,
 }
@@ -56,6 +64,7 @@ impl Responder {
             last_ivc: 0,
             connections: BTreeMap::new(),
             contest: None,
+            misfit: None,
             trouble: None,
         }
     }
@@ -202,6 +211,9 @@ impl Responder {
             self.closed(id, reason, context);
         }
         self.decide(context);
+        if self.misfit.take_if(|until| now >= *until).is_some() && !self.fits() {
+            self.leave("the configuration no longer allows it", context);
+        }
         let Some(svc) = &mut self.svc else { return };
         let freed = svc.forget(now, |ivc| {
             if ivc.joined {
@@ -221,13 +233,32 @@ impl Responder {
         }
     }
 
-    /// Takes another configuration of the same tunnel to the same gateway. What was granted stays as long as it still may be.
+    /// Takes another configuration of the same tunnel to the same gateway. What was granted stays if it still may be; if not,
+    /// the initiator has a moment to ask for something else.
     pub fn update(&mut self, profile: Profile, context: &mut Context<'_>) {
         self.profile = profile;
-        let fits = |svc: &Svc| self.profile.allows(&svc.granted);
-        if !self.svc.as_ref().is_none_or(fits) {
-            self.leave("the configuration changed", context);
+        self.misfit = None;
+        if !self.fits() {
+            self.misfit = Some(context.now + GRACE);
+            self.renew(context);
         }
+    }
+
+    /// Whether the configuration allows what is granted.
+    fn fits(&self) -> bool {
+        let fits = |svc: &Svc| self.profile.allows(&svc.granted);
+        self.svc.as_ref().is_none_or(fits)
+    }
+
+    /// Asks the initiator to make new keys; returns whether it is there to be asked.
+    pub fn renew(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(svc) = &self.svc else { return false };
+        let Some(connection) = svc.carrier() else {
+            return false;
+        };
+        let renew = KeyRenew { svc: svc.id };
+        context.send(connection, 0, Message::KeyRenew(renew));
+        true
     }
 
     /// Ends the SVC, and tells the initiator.

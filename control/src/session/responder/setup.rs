@@ -121,7 +121,9 @@ impl Responder {
 
     fn expects(&self, join: crate::wire::Join) -> bool {
         self.svc.as_ref().is_some_and(|svc| {
-            svc.id == join.svc && svc.ivcs.iter().any(|ivc| ivc.number == join.ivc)
+            svc.id == join.svc
+                && svc.secret.is_some()
+                && svc.ivcs.iter().any(|ivc| ivc.number == join.ivc)
         })
     }
 
@@ -142,7 +144,7 @@ impl Responder {
             source: response.source,
             destination: response.destination,
         };
-        let svc = self.svc.as_ref().map(|svc| &*svc.secret);
+        let svc = self.svc.as_ref().and_then(|svc| svc.secret.as_deref());
         let refusal = if !claim.verify(connection.join.and(svc), &response.mac) {
             Some(Verdict::refused(
                 Reason::Authentication,
@@ -235,7 +237,7 @@ impl Responder {
         let mut svc = known.unwrap_or_else(|| Svc {
             id: context.random.number(),
             granted: granted.clone(),
-            secret: secret.svc(),
+            secret: None,
             endpoints: self.endpoints,
             keys: Keyring::default(),
             ivcs: Vec::new(),
@@ -249,7 +251,7 @@ impl Responder {
             context.now,
         );
         svc.granted = granted;
-        svc.secret = secret.svc();
+        svc.secret = Some(secret.svc());
         svc.keys.next = Some(keys.clone());
         let (svc_id, suite) = (svc.id, svc.granted.suite);
         self.svc = Some(svc);

@@ -167,6 +167,36 @@ fn another_suite_is_agreed_without_a_pause() {
 }
 
 #[test]
+fn either_side_may_ask_for_keys() {
+    let mut network = whole(27);
+    let before = network.agreed(0, 1).unwrap().outbound;
+    let now = network.now;
+    assert!(network.sites[1].sessions.renew(&name(0), now));
+    network.act(1);
+    assert!(passes_for(&mut network, secs(10)));
+    assert_ne!(network.agreed(0, 1).unwrap().outbound, before);
+}
+
+#[test]
+fn suites_that_change_at_both_sides_are_agreed_without_a_pause() {
+    for first in [0, 1] {
+        let mut network = whole(28);
+        for at in [first, 1 - first] {
+            let mut profile = network.profile(at, 1 - at);
+            profile.suites = vec![Suite::AesGcm128];
+            let (now, target) = (network.now, network.target(1));
+            network.sites[at]
+                .sessions
+                .update(profile, Some(target), now);
+            network.act(at);
+            assert!(passes_for(&mut network, secs(2)), "first {first}");
+        }
+        assert!(passes_for(&mut network, secs(30)), "first {first}");
+        assert_eq!(network.agreed(0, 1).unwrap().suite, Suite::AesGcm128);
+    }
+}
+
+#[test]
 fn a_responder_that_allows_less_ends_what_is_more() {
     let mut network = whole(26);
     let now = network.now;
@@ -177,6 +207,7 @@ fn a_responder_that_allows_less_ends_what_is_more() {
     assert!(passes_for(&mut network, secs(1)));
 
     profile.remote = vec!["172.16.0.0/25".parse().unwrap()];
+    let now = network.now;
     network.sites[1].sessions.update(profile.clone(), None, now);
     network.act(1);
     network.run_for(secs(60));

@@ -297,7 +297,7 @@ proptest::proptest! {
 
     /// Whatever happens for a while, the tunnel is whole again some time after it stops.
     #[test]
-    fn faults_heal(seed: u64, faults in proptest::collection::vec((0_u8..5, 0_usize..2, 0_usize..3, 1_u64..8000), 1..12)) {
+    fn faults_heal(seed: u64, faults in proptest::collection::vec((0_u8..6, 0_usize..2, 0_usize..3, 1_u64..8000), 1..12)) {
         let mut network = pair(seed, 3, 3);
         for (kind, side, link, pause) in faults {
             network.run_for(Duration::from_millis(pause));
@@ -316,6 +316,15 @@ proptest::proptest! {
                 3 => {
                     let pair = (Ipv4Addr::new(192, 0, 0, u8::try_from(link + 1).unwrap()), Ipv4Addr::new(192, 0, 1, u8::try_from(side + 1).unwrap()));
                     network.blocked.insert(pair);
+                }
+                4 => {
+                    let gone = own_link(link, Ipv4Addr::LOCALHOST).name;
+                    let mut links = here.clone();
+                    links.retain(|own| own.name != gone || links_left(&here) == 1);
+                    network.set_links(side, links);
+                    let now = network.now;
+                    network.sites[side].sessions.retire(None, &gone, now);
+                    network.act(side);
                 }
                 _ => {
                     let now = network.now;
