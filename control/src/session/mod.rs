@@ -93,6 +93,8 @@ pub enum Action {
         /// The connection.
         connection: ConnectionId,
     },
+    /// Count a connection that ends because the other side does not keep to the protocol.
+    Breach,
     /// Bring the kernel to what is agreed now, and then tell [`Sessions::installed`] this revision.
     Install {
         /// Grows with each change.
@@ -149,6 +151,10 @@ impl Context<'_> {
 
     fn close(&mut self, connection: ConnectionId) {
         self.actions.push(Action::Close { connection });
+    }
+
+    fn breach(&mut self) {
+        self.actions.push(Action::Breach);
     }
 
     fn note(&mut self, text: String) {

@@ -47,7 +47,7 @@ pub(super) struct Negotiation {
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     attempts: (mpsc::Sender<Attempt>, mpsc::Receiver<Attempt>),
     accepted: Option<mpsc::Receiver<Connection>>,
-    refusals: Option<Arc<Refusals>>,
+    refusals: Arc<Refusals>,
     /// The links of each tunnel as its machine knows them.
     links: BTreeMap<TunnelName, Vec<OwnLink>>,
     /// What waits for the kernel.
@@ -99,7 +99,7 @@ impl Negotiation {
             events: mpsc::channel(QUEUE),
             attempts: mpsc::channel(QUEUE),
             accepted: None,
-            refusals: None,
+            refusals: Arc::default(),
             links: BTreeMap::new(),
             wanted: None,
             file: state_dir.join("sessions.json"),
@@ -111,7 +111,7 @@ impl Negotiation {
         // The library gathers entropy when it is first asked, which takes its time; better now than in a handshake.
         SystemRandom.fill(&mut [0]);
         let identity = Identity::new(&own.key)?;
-        negotiation.connector = Some(Connector::new(&identity));
+        negotiation.connector = Some(Connector::new(&identity, Arc::clone(&negotiation.refusals)));
         let left = state::load(&negotiation.file);
         let keys = netlink.associations().await?.into_iter().collect();
         for mut role in tunnels::roles(config, &left) {
@@ -137,8 +137,9 @@ impl Negotiation {
         identity: &Identity,
         known: BTreeSet<crate::identity::PublicKey>,
     ) -> Result<(), DaemonError> {
-        let listener = Listener::bind(port, identity, KnownKeys::new(known), Limits::default())?;
-        self.refusals = Some(listener.refusals());
+        let refusals = Arc::clone(&self.refusals);
+        let known = KnownKeys::new(known);
+        let listener = Listener::bind(port, identity, known, Limits::default(), refusals)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(listener.accept(sender));
         self.accepted = Some(receiver);
@@ -266,6 +267,7 @@ impl Negotiation {
                 Action::Close { connection } => {
                     self.handles.remove(&connection);
                 }
+                Action::Breach => self.refusals.count_protocol(),
                 Action::Install { revision } => self.wanted = Some(revision),
                 Action::Note(note) if note.warning => warn!("{}", note.text),
                 Action::Note(note) => info!("{}", note.text),
@@ -406,7 +408,6 @@ impl Negotiation {
 
     /// Connections that were refused, by reason.
     pub(super) fn refused(&self) -> Vec<(&'static str, u64)> {
-        let refusals = self.refusals.iter();
-        refusals.flat_map(|refusals| refusals.snapshot()).collect()
+        self.refusals.snapshot().into()
     }
 }

@@ -170,6 +170,7 @@ impl Initiator {
             (Phase::Switching, Message::KeySwitched(_)) => self.switched(id, context),
             (_, message) => {
                 let name = message.name();
+                context.breach();
                 context.close(id);
                 self.lost(id, &format!("an unexpected {name}"), context);
             }
@@ -278,6 +279,7 @@ impl Initiator {
             return self.end(id, "the tunnel", &reply.verdict, context);
         };
         let Some(granted) = self.accept(&terms) else {
+            context.breach();
             context.close(id);
             return self.lost(id, "it grants what was not asked for", context);
         };

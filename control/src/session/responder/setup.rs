@@ -44,6 +44,7 @@ impl Responder {
         };
         let (tunnel, remote) = (&self.profile.tunnel, connection.remote);
         context.warn(format!("tunnel {tunnel}: {remote} is refused: {reason}"));
+        context.breach();
         context.close(id);
     }
 

@@ -369,6 +369,7 @@ impl Network {
                         self.schedule(self.one_way, Event::Closed(peer, "closed by the peer"));
                     }
                 }
+                Action::Breach => {}
                 Action::Install { revision } => {
                     self.schedule(INSTALL, Event::Installed(at, revision));
                 }
