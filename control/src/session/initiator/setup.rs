@@ -14,7 +14,7 @@ use crate::{
     },
     wire::{
         Hello, Join, KeySwitch, LinkAuthChallenge, LinkAuthResponse, Message, NEWEST_VERSION,
-        OLDEST_VERSION, SvcCreateReply, SvcTerms,
+        OLDEST_VERSION, Reason, SvcCreateReply, SvcTerms,
     },
 };
 
@@ -165,6 +165,7 @@ impl Initiator {
             (Phase::Switching, Message::KeySwitched(_)) => self.switched(id, context),
             (_, message) => {
                 let name = message.name();
+                context.count(Reason::Unexpected);
                 context.close(id);
                 self.lost(id, &format!("an unexpected {name}"), context);
             }
@@ -189,7 +190,7 @@ impl Initiator {
         if matches!(
             self.connections.get(&id).map(|c| &c.purpose),
             Some(Purpose::Join { .. })
-        ) && verdict.reason() == Some(crate::wire::Reason::Unknown)
+        ) && verdict.reason() == Some(Reason::Unknown)
         {
             // The responder knows nothing of the SVC any more.
             self.making.renew = true;
@@ -273,6 +274,7 @@ impl Initiator {
             return self.end(id, "the tunnel", &reply.verdict, context);
         };
         let Some(granted) = self.accept(&terms) else {
+            context.count(Reason::Unexpected);
             context.close(id);
             return self.lost(id, "it grants what was not asked for", context);
         };
