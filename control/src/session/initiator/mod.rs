@@ -41,8 +41,6 @@ pub struct Initiator {
     svc: Option<Svc>,
     connections: BTreeMap<ConnectionId, Connection>,
     requests: Requests,
-    /// Addresses that other tunnels have as remote endpoints.
-    taken: Vec<Ipv4Addr>,
     making: Making,
     /// Why the tunnel could not be made last, until it can.
     trouble: Option<String>,
@@ -76,7 +74,6 @@ impl Initiator {
             svc: None,
             connections: BTreeMap::new(),
             requests: Requests::default(),
-            taken: Vec::new(),
             making: Making::default(),
             trouble: None,
         }
@@ -86,11 +83,6 @@ impl Initiator {
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.profile
-    }
-
-    /// Learns which endpoint addresses others have.
-    pub fn set_taken(&mut self, taken: Vec<Ipv4Addr>) {
-        self.taken = taken;
     }
 
     /// Learns which links work, with which addresses.

@@ -257,7 +257,7 @@ impl Initiator {
         let request = self.profile.request(
             svc.map(|svc| svc.id),
             spi,
-            self.taken.clone(),
+            context.claims.endpoints(&self.profile.tunnel).collect(),
             link.facts.clone(),
         );
         context.send(id, 0, Message::SvcCreateRequest(request));
@@ -273,7 +273,7 @@ impl Initiator {
         let (None, Some(terms)) = (reply.verdict.reason(), reply.svc) else {
             return self.end(id, "the tunnel", &reply.verdict, context);
         };
-        let Some(granted) = self.accept(&terms) else {
+        let Some(granted) = self.accept(&terms, context) else {
             context.count(Reason::Unexpected);
             context.close(id);
             return self.lost(id, "it grants what was not asked for", context);
@@ -317,12 +317,15 @@ impl Initiator {
         }
     }
 
-    fn accept(&self, terms: &SvcTerms) -> Option<Granted> {
+    fn accept(&self, terms: &SvcTerms, context: &Context<'_>) -> Option<Granted> {
         let suite = terms.suite.parse().ok()?;
         let fine = self.profile.suites.contains(&suite)
             && terms.spi >= 256
             && terms.initiator != terms.responder
-            && !self.taken.contains(&terms.responder)
+            && context
+                .claims
+                .endpoints(&self.profile.tunnel)
+                .all(|taken| taken != terms.responder)
             && [terms.initiator, terms.responder].iter().all(|endpoint| {
                 let subnets = self.profile.local.iter().chain(&self.profile.remote);
                 !endpoint.is_loopback()
