@@ -6,6 +6,7 @@ pub mod capture;
 pub mod demo;
 pub mod gateway;
 pub mod lab;
+pub mod middlebox;
 pub mod negotiated_config;
 pub mod netns;
 pub mod scenarios;

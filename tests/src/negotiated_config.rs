@@ -1,4 +1,5 @@
-//! Configuration files for gateways that negotiate: each knows the other's public key, and one of them an address.
+//! Configuration files for gateways that negotiate: the responder names keys, the initiators give
+//! them an address.
 
 use std::{fmt::Write as _, fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
@@ -13,9 +14,32 @@ use crate::{
 /// Where responders take tunnel endpoints from.
 const POOL: &str = "10.255.0.0/24";
 
-/// Writes the configurations of two gateways of which the first opens the tunnel.
-pub fn write(spec: &TunnelSpec, lab: &Lab, initiator: &str, responder: &str) -> Result<()> {
-    let (initiator, responder) = (lab.site(initiator)?, lab.site(responder)?);
+/// Writes the configurations of gateways that open a tunnel to one that waits for them. Each
+/// initiator calls its tunnel [`TUNNEL`]; for the responder see [`tunnel_to`].
+pub fn write(spec: &TunnelSpec, lab: &Lab, initiators: &[&str], responder: &str) -> Result<()> {
+    let responder = lab.site(responder)?;
+    let mut all = head(spec, responder)?;
+    for (number, name) in initiators.iter().enumerate() {
+        let initiator = lab.site(name)?;
+        let waits = format!("{{key: \"{}\"}}", public_key(initiator)?);
+        let called = tunnel_to(number, name);
+        all += &tunnel(spec, &called, responder, initiator, &waits);
+        write_initiator(spec, initiator, responder)?;
+    }
+    write_file(responder, &all)?;
+    Ok(())
+}
+
+/// What a responder calls its tunnel to the initiator of that number and name.
+#[must_use]
+pub fn tunnel_to(number: usize, initiator: &str) -> String {
+    match number {
+        0 => TUNNEL.to_owned(),
+        _ => format!("to-{initiator}"),
+    }
+}
+
+fn write_initiator(spec: &TunnelSpec, here: &Site, responder: &Site) -> Result<()> {
     let address = responder
         .links()
         .first()
@@ -25,11 +49,8 @@ pub fn write(spec: &TunnelSpec, lab: &Lab, initiator: &str, responder: &str) -> 
         "{{key: \"{}\", address: {address}}}",
         public_key(responder)?
     );
-    let waits = format!("{{key: \"{}\"}}", public_key(initiator)?);
-    for (here, there, peer) in [(initiator, responder, opens), (responder, initiator, waits)] {
-        let text = head(spec, here)? + &tunnel(spec, TUNNEL, here, there, &peer);
-        write_file(here, &text)?;
-    }
+    let text = head(spec, here)? + &tunnel(spec, TUNNEL, here, responder, &opens);
+    write_file(here, &text)?;
     Ok(())
 }
 
@@ -68,7 +89,7 @@ fn key_file(site: &Site) -> PathBuf {
 }
 
 /// A site's private key, made when it is first asked for.
-fn private_key(site: &Site) -> Result<PrivateKey> {
+pub fn private_key(site: &Site) -> Result<PrivateKey> {
     let path = key_file(site);
     if let Ok(text) = fs::read_to_string(&path) {
         return Ok(PrivateKey::parse(&text)?);
@@ -84,7 +105,8 @@ fn private_key(site: &Site) -> Result<PrivateKey> {
     Ok(key)
 }
 
-fn public_key(site: &Site) -> Result<PublicKey> {
+/// The key by which others know a site.
+pub fn public_key(site: &Site) -> Result<PublicKey> {
     Ok(private_key(site)?.public()?)
 }
 

@@ -52,7 +52,7 @@ pub use saved::{Saved, SavedIvc};
 pub use sessions::{Role, Sessions};
 pub use terms::{OwnLink, Profile};
 
-use self::claims::Claims;
+use self::claims::{Claim, Claims};
 use crate::{
     api::event::What,
     config::LinkName,

@@ -6,11 +6,9 @@ use std::{
     time::Duration,
 };
 
-use ipnet::Ipv4Net;
-
 use super::{
-    Action, Agreed, Claims, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile,
-    Random, Responder, SaKeys, Saved,
+    Action, Agreed, Claim, Claims, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink,
+    Profile, Random, Responder, SaKeys, Saved,
 };
 use crate::{
     config::{LinkName, TunnelName},
@@ -30,6 +28,11 @@ pub enum Role {
 /// The negotiated tunnels of a gateway.
 pub struct Sessions {
     tunnels: BTreeMap<TunnelName, Role>,
+    shared: Shared,
+}
+
+/// What the machines of all tunnels have in common.
+struct Shared {
     owners: BTreeMap<ConnectionId, TunnelName>,
     random: Box<dyn Random + Send>,
     actions: VecDeque<Action>,
@@ -45,20 +48,22 @@ impl Sessions {
     pub fn new(random: Box<dyn Random + Send>) -> Self {
         Self {
             tunnels: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            random,
-            actions: VecDeque::new(),
-            next_connection: 0,
-            revision: 0,
-            claims: Claims::default(),
-            refusals: BTreeMap::new(),
+            shared: Shared {
+                owners: BTreeMap::new(),
+                random,
+                actions: VecDeque::new(),
+                next_connection: 0,
+                revision: 0,
+                claims: Claims::default(),
+                refusals: BTreeMap::new(),
+            },
         }
     }
 
     /// Adds a tunnel.
     pub fn add(&mut self, role: Role) {
         let name = role.profile().tunnel.clone();
-        self.claims.set(&name, claimed(&role));
+        self.shared.claims.set(&name, claim(&role));
         self.tunnels.insert(name, role);
     }
 
@@ -66,7 +71,7 @@ impl Sessions {
     pub fn remove(&mut self, tunnel: &TunnelName, reason: &str, now: Duration) {
         self.leave(tunnel, reason, now);
         self.tunnels.remove(tunnel);
-        self.claims.set(tunnel, &[]);
+        self.shared.claims.set(tunnel, None);
     }
 
     /// Ends a tunnel and tells the other side. An initiator makes it anew.
@@ -105,7 +110,8 @@ impl Sessions {
     /// How many connections were refused after their handshakes, by reason.
     #[must_use]
     pub fn refusals(&self) -> Vec<(&'static str, u64)> {
-        self.refusals
+        self.shared
+            .refusals
             .iter()
             .map(|(reason, count)| (*reason, *count))
             .collect()
@@ -125,14 +131,14 @@ impl Sessions {
     /// Whether a connection is still wanted.
     #[must_use]
     pub fn knows(&self, id: ConnectionId) -> bool {
-        self.owners.contains_key(&id)
+        self.shared.owners.contains_key(&id)
     }
 
     /// Takes what is to be done next.
     pub fn poll(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
+        let action = self.shared.actions.pop_front()?;
         if let Action::Close { connection } = &action {
-            self.owners.remove(connection);
+            self.shared.owners.remove(connection);
         }
         Some(action)
     }
@@ -165,9 +171,9 @@ impl Sessions {
         let waits =
             |role: &&Role| matches!(role, Role::Responder(_)) && role.profile().peer == peer;
         let tunnel = self.tunnels.values().find(waits)?.profile().tunnel.clone();
-        self.next_connection += 1;
-        let id = self.next_connection;
-        self.owners.insert(id, tunnel);
+        self.shared.next_connection += 1;
+        let id = self.shared.next_connection;
+        self.shared.owners.insert(id, tunnel);
         self.with_owner(id, now, |role, context| match role {
             Role::Initiator(_) => context.close(id),
             Role::Responder(responder) => {
@@ -183,7 +189,7 @@ impl Sessions {
             Role::Initiator(initiator) => initiator.closed(id, reason, context),
             Role::Responder(responder) => responder.closed(id, reason, context),
         });
-        self.owners.remove(&id);
+        self.shared.owners.remove(&id);
     }
 
     /// Takes in a message.
@@ -204,19 +210,8 @@ impl Sessions {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Duration) {
-        let endpoints: Vec<(TunnelName, Ipv4Addr)> = self
-            .tunnels
-            .iter()
-            .filter_map(|(name, role)| Some((name.clone(), role.agreed()?.remote)))
-            .collect();
         self.with_all(now, |role, context| match role {
-            Role::Initiator(initiator) => {
-                let own = &initiator.profile().tunnel;
-                let others = endpoints.iter().filter(|(name, _)| name != own);
-                let taken = others.map(|(_, endpoint)| *endpoint).collect();
-                initiator.set_taken(taken);
-                initiator.tick(context);
-            }
+            Role::Initiator(initiator) => initiator.tick(context),
             Role::Responder(responder) => responder.tick(context),
         });
     }
@@ -263,15 +258,14 @@ impl Sessions {
         now: Duration,
         act: impl FnOnce(&mut Role, &mut Context<'_>),
     ) {
-        if let Some(tunnel) = self.owners.get(&id).cloned() {
+        if let Some(tunnel) = self.shared.owners.get(&id).cloned() {
             self.with(&tunnel, now, act);
         }
     }
 
     fn with_all(&mut self, now: Duration, mut act: impl FnMut(&mut Role, &mut Context<'_>)) {
-        let names: Vec<_> = self.tunnels.keys().cloned().collect();
-        for name in names {
-            self.with(&name, now, &mut act);
+        for (name, role) in &mut self.tunnels {
+            self.shared.run(name, role, now, &mut act);
         }
     }
 
@@ -281,9 +275,21 @@ impl Sessions {
         now: Duration,
         act: impl FnOnce(&mut Role, &mut Context<'_>),
     ) {
-        let Some(role) = self.tunnels.get_mut(tunnel) else {
-            return;
-        };
+        if let Some(role) = self.tunnels.get_mut(tunnel) {
+            self.shared.run(tunnel, role, now, act);
+        }
+    }
+}
+
+impl Shared {
+    /// Lets a machine act.
+    fn run(
+        &mut self,
+        tunnel: &TunnelName,
+        role: &mut Role,
+        now: Duration,
+        act: impl FnOnce(&mut Role, &mut Context<'_>),
+    ) {
         let mut actions = Vec::new();
         let mut context = Context {
             now,
@@ -300,7 +306,7 @@ impl Sessions {
                 Action::Connect { connection, .. } => {
                     self.owners.insert(*connection, tunnel.clone());
                 }
-                Action::Install { .. } => self.claims.set(tunnel, claimed(role)),
+                Action::Install { .. } => self.claims.set(tunnel, claim(role)),
                 _ => {}
             }
         }
@@ -308,13 +314,16 @@ impl Sessions {
     }
 }
 
-/// The subnets behind the other gateway that a tunnel has.
-fn claimed(role: &Role) -> &[Ipv4Net] {
+/// What the other gateway of a tunnel has.
+fn claim(role: &Role) -> Option<Claim> {
     let svc = match role {
         Role::Initiator(initiator) => initiator.svc(),
         Role::Responder(responder) => responder.svc(),
     };
-    svc.map_or(&[], |svc| &svc.granted.remote)
+    svc.map(|svc| Claim {
+        endpoint: svc.endpoints.1,
+        subnets: svc.granted.remote.clone(),
+    })
 }
 
 impl Role {

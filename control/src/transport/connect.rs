@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Connection, Identity, TransportError, connection::prepare, tls};
+use super::{Connection, Identity, Refusals, TransportError, connection::prepare, tls};
 use crate::identity::PublicKey;
 
 /// Connects to other gateways.
@@ -21,15 +21,17 @@ use crate::identity::PublicKey;
 pub struct Connector {
     identity: Identity,
     provider: Arc<CryptoProvider>,
+    refusals: Arc<Refusals>,
 }
 
 impl Connector {
-    /// Connects as `identity`.
+    /// Connects as `identity`; counts connections that end because of what the other gateway sends.
     #[must_use]
-    pub fn new(identity: &Identity) -> Self {
+    pub fn new(identity: &Identity, refusals: Arc<Refusals>) -> Self {
         Self {
             identity: identity.clone(),
             provider: Arc::new(tls::provider()),
+            refusals,
         }
     }
 
@@ -73,7 +75,7 @@ impl Connector {
             )
             .await
             .map_err(|source| TransportError::in_handshake(remote, source))?;
-        Connection::over(stream.into(), remote)
+        Connection::over(stream.into(), remote, Arc::clone(&self.refusals))
     }
 }
 

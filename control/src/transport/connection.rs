@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::{SocketAddr, SocketAddrV4},
     os::fd::AsFd,
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsStream;
 use zeroize::Zeroizing;
 
-use super::{TransportError, identity, tls};
+use super::{Refusals, TransportError, identity, tls};
 use crate::{
     identity::PublicKey,
     wire::{Decoder, Frame},
@@ -40,6 +41,8 @@ pub struct Connection {
     pub remote: SocketAddrV4,
     /// What only the two gateways know, and is of this connection alone.
     pub secret: Zeroizing<[u8; SECRET_LEN]>,
+    /// Where it is counted that it ends because of what the other gateway sends.
+    pub(super) refusals: Arc<Refusals>,
     stream: TlsStream<TcpStream>,
 }
 
@@ -73,6 +76,7 @@ impl Connection {
     pub(super) fn over(
         stream: TlsStream<TcpStream>,
         remote: SocketAddrV4,
+        refusals: Arc<Refusals>,
     ) -> Result<Self, TransportError> {
         let weak = |lacking| TransportError::Weak { remote, lacking };
         let (socket, state) = stream.get_ref();
@@ -96,6 +100,7 @@ impl Connection {
                 remote,
                 source: io::Error::other(error),
             })?,
+            refusals,
             stream,
         })
     }

@@ -1,13 +1,13 @@
 //! A task that runs a connection, so that its owner only has to react.
 
-use std::{net::SocketAddrV4, pin::pin, time::Duration};
+use std::{net::SocketAddrV4, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
 
-use super::{Connection, FrameReader, FrameWriter, TransportError};
+use super::{Connection, FrameReader, FrameWriter, TransportError, refusals::Refusal};
 use crate::wire::{self, Frame, Message};
 
 /// How many messages wait at most for the other gateway to take them.
@@ -73,7 +73,7 @@ impl Connection {
     pub fn spawn(self, id: u64, events: mpsc::Sender<Event>) -> Handle {
         let (queue, queued) = mpsc::channel(QUEUE);
         let (overflown, orders) = watch::channel(false);
-        let remote = self.remote;
+        let (remote, refusals) = (self.remote, Arc::clone(&self.refusals));
         let (reader, writer) = self.split();
         let task = Task {
             id,
@@ -84,6 +84,9 @@ impl Connection {
         };
         tokio::spawn(async move {
             let end = task.run(&events).await;
+            if matches!(end, End::Failed(TransportError::Wire { .. })) {
+                refusals.count(Refusal::Message);
+            }
             let reason = end.describe(remote);
             // Without a receiver there is nobody to tell.
             let _ = events.send(Event::Closed { id, reason }).await;

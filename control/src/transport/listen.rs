@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     task::JoinSet,
-    time::{sleep, sleep_until, timeout, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -43,7 +43,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on a TCP port of all addresses. Must be called in a runtime.
+    /// Listens on a TCP port of all addresses, and counts what it refuses. Must be called in a runtime.
     ///
     /// # Errors
     ///
@@ -53,6 +53,7 @@ impl Listener {
         identity: &Identity,
         known: KnownKeys,
         limits: Limits,
+        refusals: Arc<Refusals>,
     ) -> Result<Self, TransportError> {
         let config = tls::server(Arc::new(tls::provider()), identity, known)
             .map_err(TransportError::Setup)?;
@@ -60,7 +61,7 @@ impl Listener {
             socket: listen(port).map_err(|source| TransportError::Bind { port, source })?,
             acceptor: TlsAcceptor::from(Arc::new(config)),
             limits,
-            refusals: Arc::default(),
+            refusals,
         })
     }
 
@@ -73,22 +74,9 @@ impl Listener {
         self.socket.local_addr().map(|address| address.port())
     }
 
-    /// Returns the counters of what is refused.
-    #[must_use]
-    pub fn refusals(&self) -> Arc<Refusals> {
-        Arc::clone(&self.refusals)
-    }
-
-    /// Goes on with the counters of an earlier listener.
-    #[must_use]
-    pub fn counting(mut self, refusals: Arc<Refusals>) -> Self {
-        self.refusals = refusals;
-        self
-    }
-
     /// Hands over connections until nobody takes them any more. Giving up the wait ends the handshakes that are under way.
     pub async fn accept(self, connections: mpsc::Sender<Connection>) {
-        let mut gate = Gate::new(&self.limits, Instant::now());
+        let gate = Gate::new(&self.limits, Instant::now());
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
@@ -120,15 +108,14 @@ impl Listener {
             remote,
             acceptor: self.acceptor.clone(),
             time: self.limits.time,
-            refusals: self.refusals(),
+            refusals: Arc::clone(&self.refusals),
         }
     }
 
     /// Refuses a connection before its handshake.
     fn turn_away(&self, stream: &TcpStream, refusal: Refusal) {
         self.refusals.count(refusal);
-        // Closed by a reset, it leaves no state behind in the kernel; if that fails it is closed all the same.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        reset(stream);
     }
 }
 
@@ -137,6 +124,11 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     socket.listen(BACKLOG)
+}
+
+/// Lets a connection be closed by a reset, which leaves no state behind in the kernel; if that fails it is closed all the same.
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// A handshake that is under way.
@@ -149,51 +141,69 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn run(self, pass: Pass, connections: mpsc::Sender<Connection>) {
+    async fn run(self, mut pass: Pass, connections: mpsc::Sender<Connection>) {
         let deadline = tokio::time::Instant::now() + self.time;
         let (refusals, remote) = (Arc::clone(&self.refusals), self.remote);
-        let refusal = match timeout_at(deadline, self.shake()).await {
+        let (refusal, stream) = match timeout_at(deadline, self.shake(&mut pass)).await {
             Ok(Ok(connection)) => {
-                drop(pass.place);
+                pass.proved();
                 // Without a receiver the listener ends.
                 let _ = connections.send(connection).await;
                 return;
             }
-            Ok(Err(refusal)) => refusal,
-            Err(_) => {
-                refusals.count(Refusal::Timeout);
-                Refusal::Timeout
-            }
+            Ok(Err(refused)) => refused,
+            Err(_) => (Refusal::Timeout, None),
         };
+        refusals.count(refusal);
         debug!(%remote, ?refusal, "refused");
-        drop(pass.permit);
-        // The address keeps its place for as long as a silent one would: see `Limits::per_source`.
-        sleep_until(deadline).await;
+        pass.failed();
+        if let Some(stream) = stream {
+            let _ = timeout(GOODBYE, part(stream)).await;
+        }
     }
 
-    async fn shake(self) -> Result<Connection, Refusal> {
+    /// Leads to a connection, or tells why not, with the socket where the client is to read it.
+    async fn shake(self, pass: &mut Pass) -> Result<Connection, (Refusal, Option<TcpStream>)> {
         if let Err(error) = prepare(&self.stream) {
             debug!("cannot set up a socket: {error}");
         }
-        let refused = |refusal| {
-            self.refusals.count(refusal);
-            refusal
+        if let Err(refusal) = self.first_byte(pass).await {
+            reset(&self.stream);
+            return Err((refusal, None));
+        }
+        let remote = self.remote;
+        let accepting = self.acceptor.accept(self.stream).into_fallible();
+        let accepted = tokio::select! {
+            _ = &mut pass.out => return Err((Refusal::HalfOpen, None)),
+            accepted = accepting => accepted,
         };
-        match self.acceptor.accept(self.stream).into_fallible().await {
-            Ok(stream) => Connection::over(stream.into(), self.remote).map_err(|error| {
+        match accepted {
+            Ok(stream) => Connection::over(stream.into(), remote, self.refusals).map_err(|error| {
                 debug!("{error}");
-                refused(Refusal::Tls)
+                (Refusal::Tls, None)
             }),
             Err((error, stream)) => {
-                debug!(remote = %self.remote, "no TLS: {error}");
-                let refusal = refused(if is_unknown_key(&error) {
+                debug!(%remote, "no TLS: {error}");
+                let refusal = if is_unknown_key(&error) {
                     Refusal::UnknownKey
                 } else {
                     Refusal::Tls
-                });
-                let _ = timeout(GOODBYE, part(stream)).await;
-                Err(refusal)
+                };
+                Err((refusal, Some(stream)))
             }
+        }
+    }
+
+    /// Awaits that the client says something, for as long as its place is not needed.
+    async fn first_byte(&self, pass: &mut Pass) -> Result<(), Refusal> {
+        let mut byte = [0];
+        let came = tokio::select! {
+            _ = &mut pass.out => return Err(Refusal::HalfOpen),
+            came = self.stream.peek(&mut byte) => came,
+        };
+        match came {
+            Ok(1) => pass.speaks(Instant::now()),
+            Ok(_) | Err(_) => Err(Refusal::Tls),
         }
     }
 }

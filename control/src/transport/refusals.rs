@@ -1,8 +1,8 @@
-//! How many connections were refused, by reason.
+//! How many connections were refused, or ended because of what came over them, by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a connection from outside is refused.
+/// Why a connection is refused, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// No tunnel has the client's key.
@@ -15,17 +15,20 @@ pub(super) enum Refusal {
     Rate,
     /// Too many handshakes were under way, or too many of the client's address had just failed.
     HalfOpen,
+    /// What came was no message, or one that cannot be read.
+    Message,
 }
 
-const NAMES: [(Refusal, &str); 5] = [
+const NAMES: [(Refusal, &str); 6] = [
     (Refusal::UnknownKey, "unknown_key"),
     (Refusal::Tls, "tls"),
     (Refusal::Timeout, "timeout"),
     (Refusal::Rate, "rate"),
     (Refusal::HalfOpen, "half_open"),
+    (Refusal::Message, "message"),
 ];
 
-/// Counts refused connections.
+/// Counts refused connections; what a gateway's listener, connector and machines have in common.
 #[derive(Debug, Default)]
 pub struct Refusals([AtomicU64; NAMES.len()]);
 

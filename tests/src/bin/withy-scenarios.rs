@@ -1,42 +1,53 @@
 //! Runs the scenarios one after the other, with the command line and output of Rust's own tests.
 //!
-//! `--smoke` leaves the few that show that a kernel will do.
+//! `--smoke` leaves the few that show that a kernel will do, `--native` those that run on a kernel
+//! without ESP.
 
 use std::{env, process::ExitCode, thread, time::Instant};
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
-use withy_tests::scenarios::{self, Scenario};
+use withy_tests::scenarios::{self, Ipsec, Scenario};
 
 fn main() -> ExitCode {
-    let (smoke, rest): (Vec<String>, Vec<String>) = env::args().partition(|word| word == "--smoke");
+    let (own, rest): (Vec<String>, Vec<String>) =
+        env::args().partition(|word| ["--smoke", "--native"].contains(&word.as_str()));
+    let (smoke, native) = (
+        own.iter().any(|word| word == "--smoke"),
+        own.iter().any(|word| word == "--native"),
+    );
+    let ipsec = if native {
+        Ipsec::Missing
+    } else {
+        Ipsec::Kernel
+    };
     let mut arguments = Arguments::from_iter(rest);
     // Each scenario takes the whole machine: links, CPU and the kernel's lists of programs.
     arguments.test_threads = Some(1);
     let trials = scenarios::all()
         .into_iter()
-        .filter(|scenario| smoke.is_empty() || scenario.smoke)
-        .map(trial)
+        .filter(|scenario| (!smoke || scenario.smoke) && (!native || scenario.is_native()))
+        .map(|scenario| trial(scenario, ipsec))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(scenario: Scenario) -> Trial {
+fn trial(scenario: Scenario, ipsec: Ipsec) -> Trial {
     Trial::test(scenario.name, move || {
         // What follows on the line of the name is the scenario's figures.
         println!();
         let start = Instant::now();
-        let result = on_its_own_thread(scenario);
+        let result = on_its_own_thread(scenario, ipsec);
         println!("    took {:.1} s", start.elapsed().as_secs_f64());
         result.map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 
 /// A lab changes the mount namespace of its thread, so that thread must not be used again.
-fn on_its_own_thread(scenario: Scenario) -> Result<()> {
+fn on_its_own_thread(scenario: Scenario, ipsec: Ipsec) -> Result<()> {
     let thread = thread::Builder::new().name(scenario.name.to_owned());
     thread
-        .spawn(scenario.run)?
+        .spawn(move || scenario.run(ipsec))?
         .join()
         .unwrap_or_else(|_panic| Err(anyhow!("it panicked")))
 }

@@ -1,7 +1,7 @@
 //! What the product must do, each thing as one named test with gateways of its own.
 //!
-//! They run as root in a virtual machine that has the kernel's ESP; `withy-scenarios` is the
-//! program.
+//! They run as root in a virtual machine that has the kernel's ESP; those that show something
+//! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
 mod failover;
 mod hostile;
@@ -19,7 +19,26 @@ mod throughput;
 mod transfer;
 mod wire;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+
+/// What the kernel does for the tunnels of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipsec {
+    /// It has ESP: the tunnels carry data.
+    Kernel,
+    /// It has none, or does as if: gateways negotiate and hear each other, and report that the
+    /// kernel refuses their SAs. What takes data is left out.
+    Missing,
+}
+
+/// What a scenario takes.
+#[derive(Clone, Copy, Debug)]
+enum Play {
+    /// ESP.
+    WithEsp(fn() -> Result<()>),
+    /// Nothing: it shows more where there is ESP.
+    Anywhere(fn(Ipsec) -> Result<()>),
+}
 
 /// A named test.
 #[derive(Clone, Copy, Debug)]
@@ -28,22 +47,44 @@ pub struct Scenario {
     pub name: &'static str,
     /// Whether it is one of the few that run on kernels other than the main one.
     pub smoke: bool,
-    /// Plays it; prints its figures.
-    pub run: fn() -> Result<()>,
+    play: Play,
 }
 
 impl Scenario {
-    const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
+    const fn new(name: &'static str, play: fn() -> Result<()>) -> Self {
         Self {
             name,
             smoke: false,
-            run,
+            play: Play::WithEsp(play),
+        }
+    }
+
+    const fn anywhere(name: &'static str, play: fn(Ipsec) -> Result<()>) -> Self {
+        Self {
+            name,
+            smoke: false,
+            play: Play::Anywhere(play),
         }
     }
 
     const fn smoke(mut self) -> Self {
         self.smoke = true;
         self
+    }
+
+    /// Whether it runs on a kernel without ESP, too.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        matches!(self.play, Play::Anywhere(_))
+    }
+
+    /// Plays it; prints its figures.
+    pub fn run(&self, ipsec: Ipsec) -> Result<()> {
+        match (self.play, ipsec) {
+            (Play::WithEsp(play), Ipsec::Kernel) => play(),
+            (Play::WithEsp(_), Ipsec::Missing) => bail!("{} takes ESP", self.name),
+            (Play::Anywhere(play), ipsec) => play(ipsec),
+        }
     }
 }
 

@@ -6,16 +6,16 @@ use anyhow::{Context, Result, ensure};
 use withy::api::status::LinkState;
 
 use super::{
-    Scenario,
-    negotiation::{Load, PATIENCE, is_complete, sites, spec, wait_complete},
-    stage::{Stage, play, status, tunnel, wait_status},
+    Ipsec, Scenario,
+    negotiation::{Load, PATIENCE, begin, is_complete, sites, spec, wait_complete},
+    stage::{Stage, launch, play, rehearse, status, tunnel, wait_status},
 };
 use crate::{gateway::Gateway, site_config::TUNNEL};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("links_are_taken_out_of_use_and_back_without_loss", links),
     Scenario::new("a_reload_touches_only_what_differs", reload),
-    Scenario::new("a_gateway_that_is_taken_down_says_so", down),
+    Scenario::anywhere("a_gateway_that_is_taken_down_says_so", down),
 ];
 
 /// The exit status for a bad configuration, of `sysexits.h`.
@@ -30,7 +30,7 @@ fn run(gateway: &Gateway<'_>, args: &[&str]) -> Result<String> {
 
 fn links() -> Result<()> {
     play(sites(2, 2), &spec(), |stage| {
-        wait_complete(stage, 2)?;
+        wait_complete(stage, 2, Ipsec::Kernel)?;
         let load = Load::start(stage)?;
         let outcome = both_sides(stage);
         let (_, lost) = load.finish("a link out of use and back, at either side")?;
@@ -63,14 +63,14 @@ fn both_sides(stage: &Stage<'_>) -> Result<()> {
         let used = tunnel(here)?.ivcs;
         ensure!(used.iter().all(|ivc| ivc.link == "wan0"), "{used:?}");
         run(here, &["link", "up", "wan1"])?;
-        wait_complete(stage, 2)?;
+        wait_complete(stage, 2, Ipsec::Kernel)?;
     }
     Ok(())
 }
 
 fn reload() -> Result<()> {
     play(sites(2, 2), &spec(), |stage| {
-        wait_complete(stage, 2)?;
+        wait_complete(stage, 2, Ipsec::Kernel)?;
         let load = Load::start(stage)?;
         let outcome = reload_thrice(stage);
         let (_, lost) = load.finish("three reloads")?;
@@ -123,7 +123,7 @@ fn reload_thrice(stage: &Stage<'_>) -> Result<()> {
     }
     for gateway in [&stage.a, &stage.b] {
         wait_status(gateway, PATIENCE, "the other suite", |status| {
-            is_complete(status, 2)
+            is_complete(status, 2, Ipsec::Kernel)
                 && status
                     .tunnels
                     .iter()
@@ -133,9 +133,9 @@ fn reload_thrice(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn down() -> Result<()> {
-    play(sites(2, 2), &spec(), |stage| {
-        wait_complete(stage, 2)?;
+fn down(ipsec: Ipsec) -> Result<()> {
+    rehearse(sites(2, 2), &spec(), |stage| {
+        begin(stage, 2, ipsec)?;
         run(&stage.b, &["down"])?;
         stage.b.wait(Duration::from_secs(10))?;
         wait_status(&stage.a, Duration::from_secs(2), "the news", |status| {
@@ -143,7 +143,7 @@ fn down() -> Result<()> {
         })?;
         let log = stage.a.log()?;
         ensure!(log.contains("the gateway is taken down"), "{log}");
-        super::stage::launch(&mut stage.b)?;
-        wait_complete(stage, 2)
+        launch(&mut stage.b)?;
+        wait_complete(stage, 2, ipsec)
     })
 }

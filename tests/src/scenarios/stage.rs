@@ -92,7 +92,7 @@ pub(super) fn rehearse(
 }
 
 /// The product: `WITHY_BIN`, or else what was built along with this program.
-fn program() -> Result<PathBuf> {
+pub(super) fn program() -> Result<PathBuf> {
     if let Some(path) = env::var_os("WITHY_BIN") {
         return Ok(path.into());
     }
@@ -109,7 +109,7 @@ impl<'lab> Stage<'lab> {
                 self.spec.write(self.lab, "b", "a")?;
                 Ok(())
             }
-            Keying::Negotiated => negotiated_config::write(&self.spec, self.lab, "a", "b"),
+            Keying::Negotiated => negotiated_config::write(&self.spec, self.lab, &["a"], "b"),
         }
     }
 

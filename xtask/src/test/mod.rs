@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::Arc,
     time::Instant,
 };
@@ -92,6 +92,10 @@ fn run_row(row: &Row, options: &TestOptions) -> Result<Outcome> {
             None => cargo_test(arguments, options),
             Some(reason) => Ok(Outcome::skipped(reason)),
         },
+        Run::Scenarios(arguments) => match missing_privilege()? {
+            None => scenarios(arguments, options),
+            Some(reason) => Ok(Outcome::skipped(reason)),
+        },
         Run::Fuzz => fuzz::test(options.filter.as_deref()),
         Run::Vm { .. } if options.no_vm => Ok(Outcome::skipped("needs a virtual machine")),
         Run::Vm {
@@ -114,11 +118,23 @@ fn cargo_test(arguments: &[&str], options: &TestOptions) -> Result<Outcome> {
     if let Some(filter) = &options.filter {
         cargo.args(["--", filter]);
     }
-    let mut child = cargo
+    counted(cargo)
+}
+
+/// Runs the scenario runner on the kernel at hand.
+fn scenarios(arguments: &[&str], options: &TestOptions) -> Result<Outcome> {
+    let mut runner = Command::new(build_program(Program::Scenarios)?);
+    runner.args(arguments).args(&options.filter);
+    counted(runner)
+}
+
+/// Runs a program that prints like Rust's own tests, and counts.
+fn counted(mut program: Command) -> Result<Outcome> {
+    let mut child = program
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start cargo")?;
+        .with_context(|| format!("cannot start `{}`", command::show(&program)))?;
     let counts = SharedCounts::default();
     if let Some(mut output) = child.stdout.take() {
         io::copy(
@@ -126,7 +142,7 @@ fn cargo_test(arguments: &[&str], options: &TestOptions) -> Result<Outcome> {
             &mut CountingWriter::new(io::stdout(), Arc::clone(&counts)),
         )?;
     }
-    let status = child.wait().context("cannot wait for cargo")?;
+    let status = child.wait().context("cannot wait for a program")?;
     let counts = *libtest::lock(&counts);
     Ok(counts.judge(status.success()))
 }

@@ -17,7 +17,7 @@ pub(crate) enum Suite {
     Fuzz,
     /// Security associations against kernels that have ESP, in virtual machines
     Kernel,
-    /// Whole gateways in the lab, in virtual machines
+    /// Whole gateways in the lab: what takes no ESP on the kernel at hand, which takes root, and all in virtual machines
     Scenarios,
 }
 
@@ -39,6 +39,9 @@ pub(super) enum Run {
     PrivilegedCargo(&'static [&'static str]),
     /// By the fuzz targets.
     Fuzz,
+    /// By the scenario runner with these arguments on the kernel at hand, where this process may make networks and
+    /// load eBPF programs.
+    Scenarios(&'static [&'static str]),
     /// By a program in a virtual machine.
     Vm {
         program: Program,
@@ -60,7 +63,7 @@ pub(super) enum Program {
 }
 
 /// Everything there is to run, in order: what is quick to fail comes first.
-pub(super) const ROWS: [Row; 9] = [
+pub(super) const ROWS: [Row; 10] = [
     Row {
         suite: Suite::Host,
         variant: "",
@@ -106,6 +109,11 @@ pub(super) const ROWS: [Row; 9] = [
             modules: &[],
             arguments: &[],
         },
+    },
+    Row {
+        suite: Suite::Scenarios,
+        variant: "native",
+        run: Run::Scenarios(&["--native"]),
     },
     Row {
         suite: Suite::Scenarios,

@@ -124,7 +124,7 @@ impl Negotiation {
         // The library gathers entropy when it is first asked, which takes its time; better now than in a handshake.
         SystemRandom.fill(&mut [0]);
         let identity = Identity::new(&own.key)?;
-        negotiation.connector = Some(Connector::new(&identity));
+        negotiation.connector = Some(Connector::new(&identity, Arc::clone(&negotiation.refusals)));
         let left = state::load(&negotiation.file);
         let keys = netlink.associations().await?.into_iter().collect();
         let assigned = left
@@ -147,7 +147,13 @@ impl Negotiation {
         if !known.is_empty() {
             negotiation.known.replace(known);
             let (port, known) = (config.gateway.listen, negotiation.known.clone());
-            let listener = Listener::bind(port, &identity, known, Limits::default())?;
+            let listener = Listener::bind(
+                port,
+                &identity,
+                known,
+                Limits::default(),
+                Arc::clone(&negotiation.refusals),
+            )?;
             negotiation.serve(listener, port);
         }
         Ok(negotiation)
@@ -155,7 +161,6 @@ impl Negotiation {
 
     /// Takes connections from a listener, and from no other any more.
     fn serve(&mut self, listener: Listener, port: u16) {
-        let listener = listener.counting(Arc::clone(&self.refusals));
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(listener.accept(sender));
         self.accepted = Some(receiver);

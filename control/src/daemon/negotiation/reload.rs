@@ -1,6 +1,6 @@
 //! Another configuration for negotiated tunnels that run: only what differs is touched.
 
-use std::net::SocketAddrV4;
+use std::{net::SocketAddrV4, sync::Arc};
 
 use tracing::info;
 
@@ -30,10 +30,14 @@ impl Negotiation {
         let identity = Identity::new(&own.key)?;
         let waits = !tunnels::initiators(new).is_empty();
         let port = new.gateway.listen;
-        let bind = || Listener::bind(port, &identity, self.known.clone(), Limits::default());
+        let counted = || Arc::clone(&self.refusals);
+        let bind = || {
+            let known = self.known.clone();
+            Listener::bind(port, &identity, known, Limits::default(), counted())
+        };
         let listener = (waits && self.listens != Some(port)).then(bind);
         Ok(Prepared {
-            connector: Some(Connector::new(&identity)),
+            connector: Some(Connector::new(&identity, counted())),
             listener: listener.transpose()?,
         })
     }

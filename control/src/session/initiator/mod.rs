@@ -42,8 +42,6 @@ pub struct Initiator {
     svc: Option<Svc>,
     connections: BTreeMap<ConnectionId, Connection>,
     requests: Requests,
-    /// Addresses that other tunnels have as remote endpoints.
-    taken: Vec<Ipv4Addr>,
     making: Making,
     /// Why the tunnel could not be made last, until it can.
     trouble: Option<String>,
@@ -77,7 +75,6 @@ impl Initiator {
             svc: None,
             connections: BTreeMap::new(),
             requests: Requests::default(),
-            taken: Vec::new(),
             making: Making::default(),
             trouble: None,
         }
@@ -87,11 +84,6 @@ impl Initiator {
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.profile
-    }
-
-    /// Learns which endpoint addresses others have.
-    pub fn set_taken(&mut self, taken: Vec<Ipv4Addr>) {
-        self.taken = taken;
     }
 
     /// Learns which links work, with which addresses.

@@ -15,7 +15,7 @@ use crate::{
     },
     wire::{
         Hello, Join, KeySwitch, LinkAuthChallenge, LinkAuthResponse, Message, NEWEST_VERSION,
-        OLDEST_VERSION, SvcCreateReply, SvcTerms,
+        OLDEST_VERSION, Reason, SvcCreateReply, SvcTerms,
     },
 };
 
@@ -166,6 +166,7 @@ impl Initiator {
             (Phase::Switching, Message::KeySwitched(_)) => self.switched(id, context),
             (_, message) => {
                 let name = message.name();
+                context.count(Reason::Unexpected);
                 context.close(id);
                 self.lost(id, &format!("an unexpected {name}"), context);
             }
@@ -190,7 +191,7 @@ impl Initiator {
         if matches!(
             self.connections.get(&id).map(|c| &c.purpose),
             Some(Purpose::Join { .. })
-        ) && verdict.reason() == Some(crate::wire::Reason::Unknown)
+        ) && verdict.reason() == Some(Reason::Unknown)
         {
             // The responder knows nothing of the SVC any more.
             self.making.renew = true;
@@ -257,7 +258,7 @@ impl Initiator {
         let request = self.profile.request(
             svc.map(|svc| svc.id),
             spi,
-            self.taken.clone(),
+            context.claims.endpoints(&self.profile.tunnel).collect(),
             link.facts.clone(),
         );
         context.send(id, 0, Message::SvcCreateRequest(request));
@@ -273,7 +274,8 @@ impl Initiator {
         let (None, Some(terms)) = (reply.verdict.reason(), reply.svc) else {
             return self.end(id, "the tunnel", &reply.verdict, context);
         };
-        let Some(granted) = self.accept(&terms) else {
+        let Some(granted) = self.accept(&terms, context) else {
+            context.count(Reason::Unexpected);
             context.close(id);
             return self.lost(id, "it grants what was not asked for", context);
         };
@@ -316,12 +318,15 @@ impl Initiator {
         }
     }
 
-    fn accept(&self, terms: &SvcTerms) -> Option<Granted> {
+    fn accept(&self, terms: &SvcTerms, context: &Context<'_>) -> Option<Granted> {
         let suite = terms.suite.parse().ok()?;
         let fine = self.profile.suites.contains(&suite)
             && terms.spi >= 256
             && terms.initiator != terms.responder
-            && !self.taken.contains(&terms.responder)
+            && context
+                .claims
+                .endpoints(&self.profile.tunnel)
+                .all(|taken| taken != terms.responder)
             && [terms.initiator, terms.responder].iter().all(|endpoint| {
                 let subnets = self.profile.local.iter().chain(&self.profile.remote);
                 !endpoint.is_loopback()

@@ -58,18 +58,37 @@ async fn failures_use_up_the_part_of_their_address_only() {
 }
 
 #[tokio::test]
-async fn no_more_handshakes_than_allowed_are_under_way() {
+async fn the_oldest_silent_connection_makes_room() {
     let limits = Limits {
         handshakes: 4,
         ..patient()
     };
-    let server = Server::start(keys([]), limits);
+    let client = identity();
+    let mut server = Server::start(keys([&client]), limits);
     let mut silent = Vec::new();
     for host in 1..=4 {
         silent.push(from([127, 0, 9, host], &server).await);
     }
-    closed(from([127, 0, 9, 5], &server).await, &[]).await;
+    server.connect(&client).await.unwrap();
+    server.accepted().await;
+    closed(silent.remove(0), &[]).await;
     assert_eq!(server.refused("half_open"), 1);
+}
+
+#[tokio::test]
+async fn many_addresses_keep_nobody_out() {
+    let client = identity();
+    let mut server = Server::start(keys([&client]), patient());
+    let mut silent = Vec::new();
+    for host in 0..100 {
+        for _ in 0..6 {
+            silent.push(from([127, 0, 9, host], &server).await);
+        }
+    }
+    server.connect(&client).await.unwrap();
+    server.accepted().await;
+    assert!(server.refused("half_open") > 600 - 256);
+    assert_eq!(server.refused("rate"), 0);
 }
 
 #[tokio::test]
@@ -91,9 +110,14 @@ async fn the_rate_is_limited() {
         ..patient()
     };
     let server = Server::start(keys([]), limits);
-    let _first = from([127, 0, 9, 1], &server).await;
-    let _second = from([127, 0, 9, 2], &server).await;
-    closed(from([127, 0, 9, 3], &server).await, &[]).await;
+    for host in 1..=3 {
+        closed(
+            from([127, 0, 9, host], &server).await,
+            b"GET / HTTP/1.1\r\n\r\n",
+        )
+        .await;
+    }
+    assert_eq!(server.refused("tls"), 2);
     assert_eq!(server.refused("rate"), 1);
     assert_eq!(server.refused("half_open"), 0);
 }
@@ -102,14 +126,27 @@ async fn the_rate_is_limited() {
 async fn a_port_in_use_is_named() {
     let server = Server::start(keys([]), patient());
     let port = server.address.port();
-    let taken = Listener::bind(port, &identity(), KnownKeys::default(), patient());
+    let taken = Listener::bind(
+        port,
+        &identity(),
+        KnownKeys::default(),
+        patient(),
+        Arc::default(),
+    );
     let error = taken.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on TCP port {port}: ")));
 }
 
 #[tokio::test]
 async fn without_a_receiver_the_listener_ends() {
-    let listener = Listener::bind(0, &identity(), KnownKeys::default(), patient()).unwrap();
+    let listener = Listener::bind(
+        0,
+        &identity(),
+        KnownKeys::default(),
+        patient(),
+        Arc::default(),
+    )
+    .unwrap();
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     timeout(HANGS, listener.accept(sender)).await.unwrap();

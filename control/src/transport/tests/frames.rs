@@ -132,7 +132,7 @@ async fn both_sides_may_close_at_once() {
 #[tokio::test]
 async fn garbage_closes_the_connection() {
     let (near, far) = pair().await;
-    let remote = near.local;
+    let (remote, refusals) = (near.local, Arc::clone(&far.refusals));
     let mut far = Running::start(far);
     let (reader, mut writer) = near.split();
     writer.send(&wire::encode(1, &ECHO)).await.unwrap();
@@ -146,6 +146,8 @@ async fn garbage_closes_the_connection() {
             "the gateway at {remote} does not speak the protocol: what comes is no bundle header"
         )
     );
+    let counted = refusals.snapshot();
+    assert!(counted.contains(&("message", 1)), "{counted:?}");
 }
 
 #[tokio::test]

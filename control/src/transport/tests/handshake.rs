@@ -18,7 +18,7 @@ async fn both_sides_know_each_other_and_share_a_secret() {
     let again = server.connect(&client).await.unwrap();
     assert_ne!(again.secret, near.secret);
     assert_eq!(again.secret, server.accepted().await.secret);
-    assert_eq!(server.refusals.snapshot().map(|(_, count)| count), [0; 5]);
+    assert_eq!(server.refusals.snapshot().map(|(_, count)| count), [0; 6]);
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn the_client_refuses_another_gateway() {
     let client = identity();
     let server = Server::start(keys([&client]), patient());
     let expect = identity().public();
-    let error = Connector::new(&client)
+    let error = Connector::new(&client, Arc::default())
         .connect(HERE, server.address, expect, HANGS)
         .await
         .unwrap_err();
@@ -67,7 +67,7 @@ async fn known_keys_can_be_replaced() {
 async fn where_nothing_listens_the_error_names_both_ends() {
     let server = Server::start(keys([]), patient());
     let remote = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 9), 1);
-    let connector = Connector::new(&identity());
+    let connector = Connector::new(&identity(), Arc::default());
     let key = server.identity.public();
     let error = connector.connect(HERE, remote, key, HANGS).await;
     let error = error.unwrap_err().to_string();
@@ -84,7 +84,7 @@ async fn a_silent_server_is_given_up() {
     let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let remote = SocketAddrV4::new(Ipv4Addr::LOCALHOST, silent.local_addr().unwrap().port());
     let limit = Duration::from_millis(50);
-    let connector = Connector::new(&identity());
+    let connector = Connector::new(&identity(), Arc::default());
     let key = identity().public();
     let error = connector.connect(HERE, remote, key, limit).await;
     assert!(matches!(error, Err(TransportError::Timeout { .. })));

@@ -50,9 +50,10 @@ impl Server {
     fn start(known: BTreeSet<PublicKey>, limits: Limits) -> Self {
         let identity = identity();
         let known = KnownKeys::new(known);
-        let listener = Listener::bind(0, &identity, known.clone(), limits).unwrap();
+        let refusals = Arc::default();
+        let listener =
+            Listener::bind(0, &identity, known.clone(), limits, Arc::clone(&refusals)).unwrap();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.port().unwrap());
-        let refusals = listener.refusals();
         let (sender, connections) = mpsc::channel(8);
         tokio::spawn(listener.accept(sender));
         Self {
@@ -65,7 +66,7 @@ impl Server {
     }
 
     async fn connect(&self, client: &Identity) -> Result<Connection, TransportError> {
-        Connector::new(client)
+        Connector::new(client, Arc::default())
             .connect(HERE, self.address, self.identity.public(), HANGS)
             .await
     }

@@ -79,7 +79,7 @@ async fn a_server_without_the_hybrid_key_exchange() {
         let (stream, _) = socket.accept().await.unwrap();
         TlsAcceptor::from(Arc::new(config)).accept(stream).await
     });
-    let connector = Connector::new(&ours);
+    let connector = Connector::new(&ours, Arc::default());
     let error = connector
         .connect(HERE, remote, theirs.public(), HANGS)
         .await;

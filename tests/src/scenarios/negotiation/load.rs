@@ -1,0 +1,103 @@
+//! Traffic that shows whether anything was lost, and for how long nothing came.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    scenarios::{Ipsec, stage::Stage},
+    traffic::{
+        stream::{Stream, StreamPlan},
+        tcp::{Running, Volume},
+    },
+};
+
+/// Datagrams both ways and a stream.
+pub(in crate::scenarios) struct Load {
+    datagrams: Vec<(&'static str, Stream)>,
+    stream: Running,
+}
+
+impl Load {
+    pub(in crate::scenarios) fn start(stage: &Stage<'_>) -> Result<Self> {
+        let plan = StreamPlan {
+            size: 200,
+            per_second: 100,
+            duration: Duration::from_mins(5),
+        };
+        let datagrams = ["a", "b"]
+            .into_iter()
+            .map(|from| Ok((from, stage.probe(from)?.stream(plan)?)));
+        let stream = stage
+            .transfer("a", Volume::Time(plan.duration))?
+            .stall_limit(Duration::from_mins(1))
+            .pace(1_000_000);
+        Ok(Self {
+            datagrams: datagrams.collect::<Result<_>>()?,
+            stream: stream.start()?,
+        })
+    }
+
+    /// Ends the load; returns the longest gap and how many datagrams were lost.
+    pub(in crate::scenarios) fn finish(self, what: &str) -> Result<(Duration, u64)> {
+        self.stream.stop();
+        self.datagrams
+            .iter()
+            .for_each(|(_, datagrams)| datagrams.stop());
+        let (mut gap, mut lost) = (Duration::ZERO, 0);
+        for (from, datagrams) in self.datagrams {
+            let report = datagrams.finish()?;
+            println!(
+                "    {what}: {} of {} datagrams from {from} lost, longest gap {:?}",
+                report.lost(),
+                report.sent,
+                report.longest_gap
+            );
+            gap = gap.max(report.longest_gap);
+            lost += report.lost();
+        }
+        ensure!(
+            self.stream.finish()?.contents_equal(),
+            "{what}: the contents differ"
+        );
+        Ok((gap, lost))
+    }
+}
+
+/// What a gateway's log says of an IVC or a connection that does not work.
+const TROUBLE: [&str; 3] = ["is lost", "it carries no data", "dropped:"];
+
+/// Sees to it that a running tunnel is left in peace: no datagram is lost where there are any, and
+/// neither gateway finds anything wrong with an IVC.
+pub(in crate::scenarios) struct Witness {
+    load: Option<Load>,
+    troubles: usize,
+}
+
+impl Witness {
+    pub(in crate::scenarios) fn start(stage: &Stage<'_>, ipsec: Ipsec) -> Result<Self> {
+        Ok(Self {
+            load: (ipsec == Ipsec::Kernel)
+                .then(|| Load::start(stage))
+                .transpose()?,
+            troubles: troubles(stage)?,
+        })
+    }
+
+    pub(in crate::scenarios) fn finish(self, stage: &Stage<'_>, what: &str) -> Result<()> {
+        if let Some(load) = self.load {
+            let (_, lost) = load.finish(what)?;
+            ensure!(lost == 0, "{what}: {lost} datagrams were lost");
+        }
+        let troubles = troubles(stage)? - self.troubles;
+        ensure!(troubles == 0, "{what}: {troubles} lines tell of trouble");
+        Ok(())
+    }
+}
+
+/// How many lines of the initiator's log tell of trouble. (The responder's tells of others', too.)
+pub(super) fn troubles(stage: &Stage<'_>) -> Result<usize> {
+    let log = stage.a.log()?;
+    let trouble = |line: &&str| TROUBLE.iter().any(|word| line.contains(word));
+    Ok(log.lines().filter(trouble).count())
+}
