@@ -6,6 +6,7 @@
 mod failover;
 mod hostile;
 mod kernel_tools;
+mod liveness;
 mod negotiation;
 mod policies;
 mod refusal;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Scenario> {
         suites::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
+        liveness::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,
         repair::SCENARIOS,
