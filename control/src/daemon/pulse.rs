@@ -66,13 +66,13 @@ impl Pulse {
     pub(super) fn start(keepalives: Keepalives, events: Events) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (plans, planned) = watch::channel(Arc::default());
-        let (changes, changed) = mpsc::channel(1);
+        let (word, changed) = mpsc::channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let heart = {
             let _inside = runtime.enter();
-            Heart::new(Arc::clone(&shared), planned, changes, keepalives, events)?
+            Heart::new(Arc::clone(&shared), planned, word, keepalives, events)?
         };
         thread::Builder::new()
             .name("pulse".to_owned())
@@ -106,7 +106,7 @@ impl Pulse {
     pub(super) async fn changed(&mut self) {
         if self.changed.recv().await.is_none() {
             // The thread ends only with the daemon.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -32,6 +32,10 @@ const ASKS: u32 = 8;
 const FLAGS: u32 = HEARS | HURRY | METERED | ASKS;
 
 /// What a keepalive says.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the wire, each with a meaning of its own"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Whether the sender hears this IVC.

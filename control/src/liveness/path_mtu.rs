@@ -43,18 +43,28 @@ pub(super) struct Search {
     /// The size in use.
     used: u16,
     confirmed: bool,
+    /// Whether it has been found to be the largest, be that some time ago.
+    settled: bool,
     /// The largest size known to pass, and the smallest known not to.
     passes: u16,
     lost: u16,
-    /// Whether there is anything between these two to look for.
-    searching: bool,
-    /// Whether the largest size is tried before those in between.
-    hopeful: bool,
+    goal: Goal,
     probe: Option<Probe>,
     /// The number of the last probe.
     number: u32,
     confirm: Duration,
     raise: Duration,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Nothing: the largest size is known.
+    Nothing,
+    /// The largest size between what passes and what is lost, the largest of all first.
+    Largest,
+    /// Whether one byte more passes by now.
+    More,
 }
 
 /// A probe under way.
@@ -75,10 +85,10 @@ impl Search {
             most,
             used: found.unwrap_or(BASE).clamp(LEAST, most),
             confirmed: false,
+            settled: false,
             passes: LEAST,
             lost: most.saturating_add(1),
-            searching: true,
-            hopeful: true,
+            goal: Goal::Largest,
             probe: None,
             number,
             confirm: Duration::ZERO,
@@ -91,9 +101,9 @@ impl Search {
         (self.confirmed || self.used != BASE.min(self.most)).then_some(self.used)
     }
 
-    /// Whether the size in use was confirmed, and none larger is looked for.
+    /// Whether the size in use was found to be the largest.
     pub(super) fn is_settled(&self) -> bool {
-        self.confirmed && !self.searching
+        self.settled
     }
 
     /// The links' interfaces carry another size now.
@@ -116,7 +126,7 @@ impl Search {
     pub(super) fn due(&self) -> Duration {
         match self.probe {
             Some(probe) => probe.until,
-            None if self.searching => Duration::ZERO,
+            None if self.goal != Goal::Nothing => Duration::ZERO,
             None if self.used < self.most => self.confirm.min(self.raise),
             None => self.confirm,
         }
@@ -135,13 +145,12 @@ impl Search {
             Some(probe) => probe.tries,
             None => 0,
         };
-        if !self.searching && self.raise <= now && self.used < self.most {
+        if self.goal == Goal::Nothing && self.raise <= now && self.used < self.most {
             self.lost = self.most.saturating_add(1);
-            self.searching = true;
             // Mostly nothing has changed, which one byte more tells.
-            self.hopeful = false;
+            self.goal = Goal::More;
         }
-        let size = if self.searching {
+        let size = if self.goal != Goal::Nothing {
             self.next()
         } else if self.confirm <= now {
             self.used
@@ -164,7 +173,6 @@ impl Search {
             return;
         };
         self.probe = None;
-        self.hopeful = true;
         self.passes = self.passes.max(probe.size);
         self.used = self.passes;
         self.confirmed = true;
@@ -177,30 +185,32 @@ impl Search {
         self.lost = self.lost.min(size);
         if size <= self.passes || size <= self.used {
             // What was believed to pass does not: a black hole.
-            self.confirmed = false;
+            (self.confirmed, self.settled) = (false, false);
             self.passes = LEAST;
             self.used = if size > BASE {
                 BASE.min(self.most)
             } else {
                 LEAST
             };
-            self.searching = true;
+            self.goal = Goal::Largest;
         }
         self.look_on(now);
     }
 
     fn look_on(&mut self, now: Duration) {
-        let before = self.searching;
-        self.searching = self.passes.saturating_add(1) < self.lost;
-        if self.searching {
+        let before = self.goal;
+        if self.passes.saturating_add(1) < self.lost {
+            self.goal = Goal::Largest;
             return;
         }
+        self.goal = Goal::Nothing;
+        self.settled = true;
         if self.passes == LEAST {
             // Not probed, yet all that there is.
             (self.used, self.confirmed) = (LEAST, true);
             self.confirm = now + CONFIRM;
         }
-        if before {
+        if before != Goal::Nothing {
             self.raise = now + RAISE;
         }
     }
@@ -209,7 +219,10 @@ impl Search {
     fn next(&self) -> u16 {
         let (low, high) = (self.passes, self.lost);
         if high > self.most {
-            return if self.hopeful { self.most } else { low + 1 };
+            return match self.goal {
+                Goal::More => low + 1,
+                _ => self.most,
+            };
         }
         if low == LEAST && self.used > low && self.used < high {
             return self.used;

@@ -18,6 +18,8 @@ pub enum Happening {
     Blackholed,
     /// The provider forwards again.
     Unblackholed,
+    /// The provider carries packets only up to so many bytes.
+    Narrowed(u32),
     /// The link has another address.
     Renumbered,
     /// The gateway's interface was deleted.

@@ -234,6 +234,18 @@ impl Link {
         Ok(())
     }
 
+    /// Makes the provider swallow packets of more than `mtu` bytes without a word, in both directions, while the interfaces of
+    /// the gateway and of whatever comes next stay as they are: a path that is narrower in the middle than at its ends.
+    pub fn narrow(&self, mtu: u32) -> Result<()> {
+        let LinkParts { provider, up, .. } = &self.parts;
+        // A veth drops what its other end is sent beyond its own MTU and the length of a VLAN tag
+        // (is_skb_forwardable() in net/core/dev.c).
+        provider.netns.set_mtu(&provider.device, mtu)?;
+        up.netns().set_mtu(&up.exit(), mtu)?;
+        self.happened(Happening::Narrowed(mtu));
+        Ok(())
+    }
+
     /// Gives the link its other address, in another network with another next hop, as a provider
     /// does after a night's forced disconnection. Returns the new address.
     pub fn renumber(&self) -> Result<Ipv4Addr> {

@@ -6,6 +6,7 @@
 mod failover;
 mod hostile;
 mod kernel_tools;
+mod liveness;
 mod negotiation;
 mod operator;
 mod policies;
@@ -98,6 +99,7 @@ pub fn all() -> Vec<Scenario> {
         suites::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
+        liveness::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,
         operator::SCENARIOS,

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use withy::api::status::{Status, TunnelStatus};
+use withy::api::status::{MtuSource, Status, TunnelStatus};
 
 use crate::{
     gateway::Gateway,
@@ -122,15 +122,12 @@ impl<'lab> Stage<'lab> {
         self.wait_healthy()
     }
 
-    /// Waits until both gateways find nothing wrong.
+    /// Waits until both gateways find nothing wrong, and know what their paths carry.
     pub(super) fn wait_healthy(&self) -> Result<()> {
         for gateway in [&self.a, &self.b] {
-            wait_status(
-                gateway,
-                START_LIMIT,
-                "a tunnel that is up",
-                Status::is_healthy,
-            )?;
+            wait_status(gateway, START_LIMIT, "a tunnel that is up", |status| {
+                status.is_healthy() && is_measured(status)
+            })?;
         }
         Ok(())
     }
@@ -200,6 +197,12 @@ impl<'lab> Stage<'lab> {
             }
         }
     }
+}
+
+/// Whether no path's MTU is assumed.
+fn is_measured(status: &Status) -> bool {
+    let mut ivcs = status.tunnels.iter().flat_map(|tunnel| &tunnel.ivcs);
+    ivcs.all(|ivc| ivc.mtu_source != MtuSource::Assumed)
 }
 
 /// Starts a gateway's daemon with the configuration written before.

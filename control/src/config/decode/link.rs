@@ -26,7 +26,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         overhead: map.optional("overhead", sink, overhead),
         receive: map.optional("receive", sink, Field::parse),
         metered: map.optional("metered", sink, Field::parse),
-        probe: map.optional("probe", sink, probe),
+        probe: map.optional("probe", sink, |field, sink| Some(probe(field, sink))),
     };
     map.close(sink);
     draft
@@ -57,14 +57,14 @@ fn rates(field: &Field<'_>, sink: &mut Sink) -> Option<Rates> {
 }
 
 /// Reads how often the link's IVCs are probed.
-fn probe(field: &Field<'_>, sink: &mut Sink) -> Option<ProbeDraft> {
+fn probe(field: &Field<'_>, sink: &mut Sink) -> ProbeDraft {
     let mut map = field.map(sink);
     let draft = ProbeDraft {
         interval: map.optional("interval", sink, interval),
         idle: map.optional("idle", sink, interval),
     };
     map.close(sink);
-    Some(draft)
+    draft
 }
 
 fn interval(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Delay>> {
