@@ -1,15 +1,17 @@
 //! Traffic that shows whether anything was lost, and for how long nothing came.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::PATIENCE;
 use crate::{
     scenarios::{Ipsec, stage::Stage},
     traffic::{
         stream::{Stream, StreamPlan},
         tcp::{Running, Volume},
     },
+    wait::wait_until,
 };
 
 /// Datagrams both ways and a stream.
@@ -75,7 +77,16 @@ pub(in crate::scenarios) struct Witness {
 }
 
 impl Witness {
+    /// Begins once nothing has gone wrong for a second: what has just come up may have its moments yet.
     pub(in crate::scenarios) fn start(stage: &Stage<'_>, ipsec: Ipsec) -> Result<Self> {
+        let (mut seen, mut since) = (troubles(stage)?, Instant::now());
+        wait_until(PATIENCE, "calm", || {
+            let now = troubles(stage)?;
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            Ok(since.elapsed() >= Duration::from_secs(1))
+        })?;
         Ok(Self {
             load: (ipsec == Ipsec::Kernel)
                 .then(|| Load::start(stage))
