@@ -6,6 +6,7 @@
 mod attacks;
 mod failover;
 mod hostile;
+mod hub;
 mod kernel_tools;
 mod negotiation;
 mod policies;
@@ -114,6 +115,7 @@ pub fn all() -> Vec<Scenario> {
         restart::SCENARIOS,
         negotiation::SCENARIOS,
         attacks::SCENARIOS,
+        hub::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,
