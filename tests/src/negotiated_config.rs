@@ -117,3 +117,17 @@ pub fn public_key(site: &Site) -> Result<PublicKey> {
 pub fn forget_key(site: &Site) -> Result<()> {
     fs::remove_file(key_file(site)).context("the site has no key yet")
 }
+
+/// Gives a site the key and the configuration of another, as if that had been copied to other hardware.
+pub fn impersonate(
+    spec: &TunnelSpec,
+    lab: &Lab,
+    (twin, original): (&str, &str),
+    responder: &str,
+) -> Result<()> {
+    let (twin, original) = (lab.site(twin)?, lab.site(original)?);
+    fs::copy(key_file(original), key_file(twin)).context("the original has no key yet")?;
+    let text = initiator(spec, (twin, original), lab.site(responder)?)?;
+    write_file(twin, &text)?;
+    Ok(())
+}

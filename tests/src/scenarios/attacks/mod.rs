@@ -4,6 +4,7 @@ mod flood;
 mod insider;
 mod insiders;
 mod strangers;
+mod twin;
 
 use super::{
     Ipsec, Scenario,
@@ -29,6 +30,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         insiders::play,
     ),
     Scenario::anywhere("a_flood_of_half_open_connections_harms_nobody", flood::play),
+    Scenario::anywhere(
+        "a_second_gateway_with_the_same_key_is_refused_and_harms_nobody",
+        twin::play,
+    ),
 ];
 
 /// Starts the responder `b` and the initiator `a`, as configured, and waits for the IVCs between them.
