@@ -12,6 +12,7 @@ pub mod link;
 pub mod liveness;
 pub mod reconcile;
 pub mod session;
+mod subnets;
 pub mod suite;
 pub mod transport;
 pub mod vpn;

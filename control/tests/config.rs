@@ -59,6 +59,9 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!((link.rate.up, link.rate.down), (mbit("1.5"), mbit("1.5")));
     assert_eq!((link.overhead, link.receive), (14, Receive::Auto));
+    let times = (link.probe.interval.duration(), link.probe.idle.duration());
+    let ms = Duration::from_millis;
+    assert_eq!((link.metered, times), (false, (ms(100), ms(100))));
     let tunnel = &config.tunnels["b"];
     assert_eq!((tunnel.split, tunnel.mss), (SplitPolicy::Mtu, Mss::Auto));
     assert_eq!(tunnel.queue.duration(), Duration::from_millis(100));
@@ -85,7 +88,7 @@ fn what_is_written_is_taken() {
         )
         .replace(
             "rate: 1.5 Mbit/s,",
-            "isp: I, address: 203.0.113.2, next_hop: 203.0.113.1, overhead: 0, receive: tc,
+            "isp: I, address: 203.0.113.2, next_hop: 203.0.113.1, overhead: 0, receive: tc, metered: true, probe: {interval: 50 ms},
             mtu: 1500, rate: {up: 20 Mbit/s, down: 80 Mbit/s},",
         )
         .replace(
@@ -109,6 +112,8 @@ fn what_is_written_is_taken() {
     assert_eq!(link.next_hop, Setting::Fixed(Ipv4Addr::new(203, 0, 113, 1)));
     assert_eq!((link.rate.up, link.rate.down), (mbit("20"), mbit("80")));
     assert_eq!((link.overhead, link.receive), (0, Receive::Tc));
+    let times = [link.probe.interval, link.probe.idle].map(config::Delay::as_micros);
+    assert_eq!((link.metered, times), (true, [50_000, 5_000_000]));
     let tunnel = &config.tunnels["b"];
     assert_eq!((tunnel.split, tunnel.mss), (SplitPolicy::Always, Mss::Off));
     assert_eq!(tunnel.queue.duration(), Duration::from_secs(1));
@@ -224,6 +229,31 @@ fn a_negotiated_tunnel_needs_little() {
     assert_eq!(tunnel.rekey.after.duration(), Duration::from_hours(1));
     assert_eq!(tunnel.rekey.bytes.bytes(), 64 << 30);
     assert_eq!(tunnel.replay_window, 4096);
+}
+
+#[test]
+fn gateways_that_are_awaited_may_be_allowed_the_same_subnets() {
+    let keys = keys::directory();
+    let other = "EAABi3LcI7s5kYJkQ0JYtVJ9Vc+8mbbDFKUTZyQ2G0w=";
+    let both = |address: &str| {
+        let text = negotiated("key_file: gateway, pool: 10.255.0.0/24", PEER, "");
+        let second = format!(
+            "  c:
+    bundle: all
+    peer: {{key: {other}{address}}}
+    subnets: {{local: [192.168.1.0/24], remote: [192.168.0.0/16]}}
+"
+        );
+        // The local subnet of both lies outside.
+        (text + &second).replace("192.168.1.0/24", "10.9.0.0/24")
+    };
+    let config = accepted(&both(""), keys.path()).config;
+    assert_eq!(config.tunnels.len(), 2);
+    // One that this gateway opens itself needs its subnets for certain.
+    let text = both(", address: 198.51.100.9");
+    let report = config::parse(&text, "test.yaml", keys.path()).expect_err("an overlap");
+    let report = report.to_string();
+    assert!(report.contains("overlaps 192.168.2.0/24"), "{report}");
 }
 
 #[test]

@@ -171,9 +171,14 @@ fn link() -> impl Strategy<Value = String> {
         field("overhead", &["0", "14", "255"]),
         field("receive", &["auto", "xdp", "tc"]),
         field("next_hop", &["auto", "203.0.113.1"]),
+        field("metered", &["true", "false"]),
+        field(
+            "probe",
+            &["{}", "{interval: 20 ms}", "{idle: 10 s}", "{interval: 1 s, idle: 1 s}"],
+        ),
     )
-        .prop_map(|(rate, latency, isp, mtu, overhead, receive, hop)| {
-            format!("rate: {rate}, latency: {latency}{isp}{mtu}{overhead}{receive}{hop}")
+        .prop_map(|(rate, latency, isp, mtu, overhead, receive, hop, metered, probe)| {
+            format!("rate: {rate}, latency: {latency}{isp}{mtu}{overhead}{receive}{hop}{metered}{probe}")
         })
 }
 

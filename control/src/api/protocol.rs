@@ -18,8 +18,19 @@ pub enum Request {
         /// The tunnel.
         tunnel: String,
     },
-    /// End; what is set up stays.
-    Stop,
+    /// What is the configuration?
+    Configuration,
+    /// Take the configuration that the file has now.
+    Reload,
+    /// Take a link out of use, or into use again.
+    Link {
+        /// The link.
+        link: String,
+        /// Out of use.
+        down: bool,
+    },
+    /// Tell the other gateways that this one leaves, and end; what is set up stays.
+    Leave,
 }
 
 /// What is answered.
@@ -30,6 +41,17 @@ pub enum Response {
     Status(Box<Status>),
     /// It is done, or under way.
     Done,
+    /// The configuration: YAML, defaults filled in, without keys.
+    Configuration(String),
+    /// The daemon has another configuration.
+    Reloaded {
+        /// What differs.
+        changes: Vec<String>,
+        /// What people should know of the new one.
+        warnings: Option<String>,
+    },
+    /// The new configuration is bad, and the daemon keeps the old one.
+    BadConfiguration(String),
     /// The daemon ends.
     Stopping,
     /// The request failed.

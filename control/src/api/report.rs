@@ -8,15 +8,16 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, IvcStatus, LinkState, LinkStatus, RefusalStatus, SCHEMA, Status, TrafficStatus,
-    TunnelState, TunnelStatus,
+    DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, RefusalStatus, SCHEMA,
+    Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, Ivc, LinkName, Tunnel, TunnelName},
+    config::{Config, LinkName, Tunnel, TunnelName},
     dataplane::{DataplaneError, Tables},
     link::{LinkView, Links},
-    vpn::{Path, Running, RunningTunnels, path_mtu},
+    liveness::{Report, State},
+    vpn::{IvcMtu, Path, Running, RunningIvc, RunningTunnels, path_mtu},
 };
 
 /// What a status is written from.
@@ -28,10 +29,14 @@ pub(crate) struct View<'a> {
     pub(crate) receive: &'a BTreeMap<LinkName, &'static str>,
     pub(crate) tables: &'a Tables,
     pub(crate) silent: &'a BTreeSet<IvcId>,
+    pub(crate) reports: &'a BTreeMap<IvcId, Report>,
     pub(crate) rejected: u64,
     pub(crate) started: u64,
+    /// The time in seconds since the epoch.
+    pub(crate) now: u64,
     pub(crate) problems: Vec<String>,
     pub(crate) refused: Vec<(&'static str, u64)>,
+    pub(crate) troubles: BTreeMap<TunnelName, String>,
 }
 
 /// Writes the status.
@@ -53,7 +58,7 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .iter()
             .map(|(name, tunnel)| match view.running.get(name) {
                 Some(running) => tunnel_status(view, slots, name, running),
-                None => Ok(waiting(name, tunnel)),
+                None => Ok(waiting(view, name, tunnel)),
             })
             .collect::<Result<_, _>>()?,
         drops: view
@@ -99,9 +104,10 @@ fn tunnel_status(
     tunnel: &Running,
 ) -> Result<TunnelStatus, DataplaneError> {
     let path = Path::of(tunnel, view.links);
-    let ivcs = (0..)
-        .zip(&tunnel.ivcs)
-        .map(|(index, ivc)| ivc_status(view, slots, tunnel, (index, ivc)))
+    let ivcs = tunnel
+        .ivcs
+        .iter()
+        .map(|ivc| ivc_status(view, slots, tunnel, ivc))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(TunnelStatus {
         name: name.to_string(),
@@ -117,12 +123,13 @@ fn tunnel_status(
         mtu: path.inner,
         mss: path.mss,
         sequence: sequence(view, slots, tunnel.endpoints.remote)?,
+        trouble: view.troubles.get(name).cloned(),
         ivcs,
     })
 }
 
 /// A tunnel that is configured and does not run yet.
-fn waiting(name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
+fn waiting(view: &View<'_>, name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
     TunnelStatus {
         name: name.to_string(),
         state: TunnelState::Down,
@@ -133,6 +140,7 @@ fn waiting(name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus {
         mtu: 0,
         mss: None,
         sequence: 0,
+        trouble: view.troubles.get(name).cloned(),
         ivcs: Vec::new(),
     }
 }
@@ -148,7 +156,7 @@ fn ivc_status(
     view: &View<'_>,
     slots: &Slots,
     tunnel: &Running,
-    (index, ivc): (usize, &Ivc),
+    ivc: &RunningIvc,
 ) -> Result<IvcStatus, DataplaneError> {
     let link = view.links.get(&ivc.link);
     let local = link.and_then(|link| link.address);
@@ -157,17 +165,53 @@ fn ivc_status(
         Some(slot) => view.tables.counters(slot)?,
         None => IvcCounters::default(),
     };
+    let up = link.is_some_and(|link| link.state == LinkState::Up);
+    let report = view.reports.get(&id);
+    let probed = |of: fn(&Report) -> Option<f64>| report.and_then(of);
     Ok(IvcStatus {
         link: ivc.link.to_string(),
         local,
         remote: ivc.remote,
-        usable: link.is_some_and(|link| link.state == LinkState::Up) && !view.silent.contains(&id),
+        usable: up && !view.silent.contains(&id),
         rate_bps: ivc.rate.bits_per_second(),
         latency_seconds: ivc.latency.duration().as_secs_f64(),
-        mtu: path_mtu(tunnel, index, view.links),
+        state: ivc_state(view, &id, up),
+        since: ivc_since(view, ivc, report, up),
+        rtt_seconds: probed(|report| Some(report.round_trip?.as_secs_f64())),
+        rtt_min_seconds: probed(|report| Some(report.least_round_trip?.as_secs_f64())),
+        loss_tx_ratio: probed(|report| report.loss_tx),
+        loss_rx_ratio: probed(|report| report.loss_rx),
+        mtu: path_mtu(ivc, view.links),
+        mtu_source: match ivc.mtu {
+            IvcMtu::Fixed(_) => MtuSource::Fixed,
+            IvcMtu::Probed { .. } if report.is_some_and(|report| report.mtu_found) => {
+                MtuSource::Probed
+            }
+            IvcMtu::Probed { .. } => MtuSource::Assumed,
+        },
         tx: traffic(counters.tx),
         rx: traffic(counters.rx),
     })
+}
+
+fn ivc_state(view: &View<'_>, id: &IvcId, up: bool) -> IvcState {
+    let state = view.reports.get(id).map(|report| report.state);
+    match state {
+        _ if !up => IvcState::LinkDown,
+        Some(State::Live) if view.silent.contains(id) => IvcState::Impaired,
+        Some(State::Live) => IvcState::Up,
+        Some(State::Silent) => IvcState::Silent,
+        Some(State::Unheard) => IvcState::Unheard,
+        Some(State::Waiting) | None => IvcState::Waiting,
+    }
+}
+
+/// Since when an IVC is as it is, in seconds since the epoch.
+fn ivc_since(view: &View<'_>, ivc: &RunningIvc, report: Option<&Report>, up: bool) -> u64 {
+    match report {
+        Some(report) if up => view.now.saturating_sub(report.age.as_secs()),
+        _ => view.since.get(&ivc.link).copied().unwrap_or(view.started),
+    }
 }
 
 fn traffic(traffic: Traffic) -> TrafficStatus {

@@ -70,6 +70,8 @@ pub enum LinkState {
     NoAddress,
     /// There is no such interface.
     Missing,
+    /// The operator has taken it out of use.
+    Disabled,
 }
 
 /// A tunnel.
@@ -93,6 +95,9 @@ pub struct TunnelStatus {
     pub mss: Option<u16>,
     /// The number of ESP packets sent since the maps were made.
     pub sequence: u64,
+    /// Why it could not be negotiated last, until it can; who was refused last, at a gateway that waits.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The IVCs, in the order of the configuration.
     pub ivcs: Vec<IvcStatus>,
 }
@@ -124,12 +129,65 @@ pub struct IvcStatus {
     pub rate_bps: u64,
     /// Its one-way latency in seconds.
     pub latency_seconds: f64,
+    /// What keepalives tell of it.
+    #[serde(default)]
+    pub state: IvcState,
+    /// Since when it has been in this state, in seconds since the epoch.
+    #[serde(default)]
+    pub since: u64,
+    /// The smoothed round-trip time in seconds, once it is known.
+    #[serde(default)]
+    pub rtt_seconds: Option<f64>,
+    /// The smallest round-trip time of the last one to two minutes, in seconds.
+    #[serde(default)]
+    pub rtt_min_seconds: Option<f64>,
+    /// The part of what this gateway sent that was lost in the last half minute, from 0 to 1, once it is known.
+    #[serde(default)]
+    pub loss_tx_ratio: Option<f64>,
+    /// The part of what the other gateway sent that was lost.
+    #[serde(default)]
+    pub loss_rx_ratio: Option<f64>,
     /// The longest piece in bytes.
     pub mtu: u32,
+    /// Where that comes from.
+    #[serde(default)]
+    pub mtu_source: MtuSource,
     /// Sent.
     pub tx: TrafficStatus,
     /// Received.
     pub rx: TrafficStatus,
+}
+
+/// The state of an IVC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IvcState {
+    /// Nothing has been heard yet.
+    #[default]
+    Waiting,
+    /// It carries packets in both directions.
+    Up,
+    /// Its link does not work.
+    LinkDown,
+    /// Nothing is heard from the other side.
+    Silent,
+    /// The other side hears nothing.
+    Unheard,
+    /// The other side says that its link does not work.
+    Impaired,
+}
+
+/// Where an IVC's MTU comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MtuSource {
+    /// It is assumed until probing has found it.
+    #[default]
+    Assumed,
+    /// Probing has found it.
+    Probed,
+    /// The configuration says so.
+    Fixed,
 }
 
 /// Traffic in one direction.
@@ -166,7 +224,10 @@ impl Status {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
-            && self.links.iter().all(|link| link.state == LinkState::Up)
+            && self
+                .links
+                .iter()
+                .all(|link| matches!(link.state, LinkState::Up | LinkState::Disabled))
             && self
                 .tunnels
                 .iter()

@@ -71,13 +71,11 @@ impl Slots {
         self.ivcs.get(id).copied()
     }
 
-    /// Returns the IVC whose counters' slot this is.
+    /// Returns the IVC that owns each counters' slot.
     #[must_use]
-    pub fn owner(&self, counters: u32) -> Option<&IvcId> {
-        self.ivcs
-            .iter()
-            .find(|(_, slot)| **slot == counters)
-            .map(|(id, _)| id)
+    pub fn owners(&self) -> BTreeMap<u32, IvcId> {
+        let ivcs = self.ivcs.iter();
+        ivcs.map(|(id, slot)| (*slot, id.clone())).collect()
     }
 
     /// Returns the slot of an SVC, a free one below `limit` if it has none yet.

@@ -8,10 +8,10 @@ use withy_common::maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Svc};
 use super::{IvcId, Slots};
 use crate::{
     api::status::LinkState,
-    config::{self, Config, SplitPolicy, TunnelName},
+    config::{Config, SplitPolicy, TunnelName},
     dataplane::wire,
     link::{LinkView, Links},
-    vpn::{Path, Running, RunningTunnels, path_mtu},
+    vpn::{Path, Running, RunningIvc, RunningTunnels, path_mtu},
 };
 
 /// How much of a link's rate is used, in percent: with more, the smallest error of the rate makes a
@@ -67,7 +67,7 @@ pub fn contents(
 }
 
 /// What an IVC of a tunnel is known by.
-pub(crate) fn ident(tunnel: &Running, ivc: &config::Ivc) -> IvcId {
+pub(crate) fn ident(tunnel: &Running, ivc: &RunningIvc) -> IvcId {
     (tunnel.endpoints.remote, ivc.link.clone(), ivc.remote)
 }
 
@@ -101,7 +101,7 @@ fn svc(
         if fresh {
             contents.fresh.push(counters);
         }
-        let mtu = path_mtu(tunnel, position, links);
+        let mtu = path_mtu(ivc, links);
         let overhead = config.links.get(&ivc.link).map_or(0, |link| link.overhead);
         // Silent or not, it hears: that is how it comes back.
         let mtu = if silent.contains(&id) { 0 } else { mtu };
@@ -136,7 +136,7 @@ fn svc(
 }
 
 /// Returns an IVC as the sender sees it; without a usable link, it has no MTU and carries nothing.
-fn sender(ivc: &config::Ivc, view: &LinkView, mtu: u32, overhead: u32, counters: u32) -> Ivc {
+fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: u32) -> Ivc {
     let (byte_time, rate) = Ivc::pace(ivc.rate.bits_per_second() / 100 * HEADROOM_PERCENT);
     let idle = Ivc {
         counters,

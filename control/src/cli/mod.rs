@@ -1,5 +1,6 @@
 //! The command line.
 
+mod change;
 mod check;
 mod exit;
 mod keys;
@@ -66,11 +67,27 @@ enum Command {
     },
     /// Renew a tunnel's keys now
     ///
-    /// The gateway that opens the tunnel does so; packets under way are not lost.
+    /// Packets under way are not lost.
     Rekey {
         /// The tunnel
         #[arg(value_name = "TUNNEL")]
         tunnel: String,
+    },
+    /// Take the changes of the configuration file, without a new start
+    ///
+    /// The daemon checks the file first, and keeps what it has if the file is bad (exit status 78). Only what differs
+    /// is touched: tunnels and links that are the same in both go on.
+    Reload,
+    /// Show what `reload` would change; exits with 1 if anything
+    Diff {
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
+        config: PathBuf,
+    },
+    /// Take a link out of use, or into use again
+    Link {
+        #[command(subcommand)]
+        change: Link,
     },
     /// Remove everything that Withy has set up
     Down,
@@ -91,6 +108,24 @@ enum Show {
         /// The configuration
         #[arg(value_name = "FILE", default_value = "/etc/withy/withy.yaml")]
         config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Link {
+    /// Take a link into use again
+    Up {
+        /// The link
+        #[arg(value_name = "LINK")]
+        link: String,
+    },
+    /// Take a link out of use, over restarts too
+    ///
+    /// Tunnels leave it without losing a packet; its interface stays as it is.
+    Down {
+        /// The link
+        #[arg(value_name = "LINK")]
+        link: String,
     },
 }
 
@@ -122,6 +157,9 @@ impl Cli {
                 what: Show::Config { config },
             }) => show_config(&config),
             Some(Command::Rekey { tunnel }) => rekey(&directories, tunnel),
+            Some(Command::Reload) => change::reload(&directories),
+            Some(Command::Diff { config }) => change::diff(&directories, &config),
+            Some(Command::Link { change }) => change::link(&directories, change),
             Some(Command::Down) => down(&directories),
             Some(Command::Genkey) => keys::genkey(),
             Some(Command::Pubkey) => keys::pubkey(),
@@ -141,27 +179,29 @@ fn run(path: &std::path::Path, directories: Directories) -> Exit {
     if !loaded.warnings.is_empty() {
         complain(&loaded.warnings);
     }
-    finish(in_runtime(daemon::run(loaded.config, directories)))
+    finish(in_runtime(daemon::run(loaded.config, path, directories)))
 }
 
 fn show_config(path: &std::path::Path) -> Exit {
-    let loaded = match config::load(path) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            complain(&report);
-            return Exit::Configuration;
-        }
-    };
-    match serde_yaml::to_string(&loaded.config) {
+    match written(path) {
         Ok(text) => {
             exit::print(&text);
             Exit::Fine
         }
-        Err(error) => {
-            eprintln!("withy: {error}");
-            Exit::Failed
-        }
+        Err(exit) => exit,
     }
+}
+
+/// A configuration file as Withy understands it.
+fn written(path: &std::path::Path) -> Result<String, Exit> {
+    let loaded = config::load(path).map_err(|report| {
+        complain(&report);
+        Exit::Configuration
+    })?;
+    serde_yaml::to_string(&loaded.config).map_err(|error| {
+        eprintln!("withy: {error}");
+        Exit::Failed
+    })
 }
 
 fn down(directories: &Directories) -> Exit {
@@ -200,34 +240,38 @@ fn finish(result: Result<(), DaemonError>) -> Exit {
 }
 
 fn rekey(directories: &Directories, tunnel: String) -> Exit {
-    match client::call(&directories.socket(), &Request::Rekey { tunnel }) {
+    match ask(directories, &Request::Rekey { tunnel }) {
         Ok(Response::Done) => Exit::Fine,
+        Ok(other) => unexpected(&other),
+        Err(exit) => exit,
+    }
+}
+
+/// Asks the daemon; says what is wrong if it does not answer, or fails.
+fn ask(directories: &Directories, request: &Request) -> Result<Response, Exit> {
+    match client::call(&directories.socket(), request) {
         Ok(Response::Failed(reason)) => {
             eprintln!("withy: {reason}");
-            Exit::Failed
+            Err(Exit::Failed)
         }
-        Ok(other) => {
-            eprintln!("withy: unexpected answer: {other:?}");
-            Exit::Failed
-        }
+        Ok(response) => Ok(response),
         Err(error) => {
             eprintln!("withy: {error}");
-            Exit::Unreachable
+            Err(Exit::Unreachable)
         }
     }
 }
 
+fn unexpected(response: &Response) -> Exit {
+    eprintln!("withy: unexpected answer: {response:?}");
+    Exit::Failed
+}
+
 fn status(directories: &Directories, args: &StatusArgs) -> Exit {
-    let status = match client::call(&directories.socket(), &Request::Status) {
+    let status = match ask(directories, &Request::Status) {
         Ok(Response::Status(status)) => *status,
-        Ok(other) => {
-            eprintln!("withy: unexpected answer: {other:?}");
-            return Exit::Failed;
-        }
-        Err(error) => {
-            eprintln!("withy: {error}");
-            return Exit::Unreachable;
-        }
+        Ok(other) => return unexpected(&other),
+        Err(exit) => return exit,
     };
     let text = if args.json {
         match serde_json::to_string_pretty(&status) {

@@ -10,7 +10,9 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use humansize::{DECIMAL, format_size};
 
 use crate::{
-    api::status::{LinkState, LinkStatus, Status, TrafficStatus, TunnelState, TunnelStatus},
+    api::status::{
+        IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, Status, TunnelState, TunnelStatus,
+    },
     config::Rate,
 };
 
@@ -63,6 +65,7 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
             "tunnel {} is {state}: not negotiated yet",
             tunnel.name
         );
+        trouble(text, tunnel);
         return;
     };
     let mss = tunnel
@@ -76,7 +79,8 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
     let sent: u64 = tunnel.ivcs.iter().map(|ivc| ivc.tx.bytes).sum();
     let mut table = table(
         &[
-            "IVC", "from", "to", "state", "rate", "latency", "share", "sent", "received",
+            "IVC", "from", "to", "state", "for", "rate", "RTT", "loss", "MTU", "share", "sent",
+            "received",
         ],
         terminal,
     );
@@ -85,15 +89,27 @@ fn show_tunnel(text: &mut String, tunnel: &TunnelStatus, terminal: bool) {
             Cell::new(&ivc.link),
             Cell::new(optional(ivc.local)),
             Cell::new(ivc.remote),
-            good(if ivc.usable { "up" } else { "down" }, ivc.usable),
+            good(ivc_state(ivc.state), ivc.usable),
+            number(age(ivc.since)),
             number(rate(ivc.rate_bps)),
-            number(format!("{} ms", ivc.latency_seconds * 1000.0)),
+            number(round_trip(ivc.rtt_seconds)),
+            number(loss(ivc)),
+            number(ivc_mtu(ivc)),
             number(share(ivc.tx.bytes, sent)),
-            number(traffic(ivc.tx)),
-            number(traffic(ivc.rx)),
+            number(format_size(ivc.tx.bytes, DECIMAL)),
+            number(format_size(ivc.rx.bytes, DECIMAL)),
         ]);
     }
     let _ = writeln!(text, "{table}");
+    trouble(text, tunnel);
+}
+
+/// Why it could not be negotiated last.
+fn trouble(text: &mut String, tunnel: &TunnelStatus) {
+    if let Some(trouble) = &tunnel.trouble {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  last refused or failed: {trouble}");
+    }
 }
 
 fn links(links: &[LinkStatus], terminal: bool) -> String {
@@ -116,6 +132,7 @@ fn links(links: &[LinkStatus], terminal: bool) -> String {
             LinkState::Down => ("down", false),
             LinkState::NoAddress => ("no address", false),
             LinkState::Missing => ("no interface", false),
+            LinkState::Disabled => ("out of use", false),
         };
         table.add_row(vec![
             Cell::new(&link.name),
@@ -147,6 +164,9 @@ fn table(header: &[&str], terminal: bool) -> Table {
             .iter()
             .map(|text| Cell::new(text).add_attribute(Attribute::Dim)),
     );
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     table
 }
 
@@ -173,12 +193,46 @@ fn share(part: u64, whole: u64) -> String {
     }
 }
 
-fn traffic(traffic: TrafficStatus) -> String {
-    format!(
-        "{} in {}",
-        format_size(traffic.bytes, DECIMAL),
-        traffic.pieces
-    )
+const fn ivc_state(state: IvcState) -> &'static str {
+    match state {
+        IvcState::Waiting => "waiting",
+        IvcState::Up => "up",
+        IvcState::LinkDown => "link down",
+        IvcState::Silent => "silent",
+        IvcState::Unheard => "unheard",
+        IvcState::Impaired => "impaired",
+    }
+}
+
+/// Three digits are enough for people.
+fn round_trip(seconds: Option<f64>) -> String {
+    match seconds.map(|seconds| seconds * 1000.0) {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.2} ms"),
+        Some(ms) if ms < 100.0 => format!("{ms:.1} ms"),
+        Some(ms) => format!("{ms:.0} ms"),
+    }
+}
+
+/// The loss of the worse direction.
+fn loss(ivc: &IvcStatus) -> String {
+    let worse = [ivc.loss_tx_ratio, ivc.loss_rx_ratio]
+        .into_iter()
+        .flatten()
+        .reduce(f64::max);
+    match worse.map(|ratio| ratio * 100.0) {
+        None => "-".to_owned(),
+        Some(percent) if percent > 0.0 && percent < 10.0 => format!("{percent:.1}%"),
+        Some(percent) => format!("{percent:.0}%"),
+    }
+}
+
+/// The MTU in use, with a question mark while it is assumed.
+fn ivc_mtu(ivc: &IvcStatus) -> String {
+    match ivc.mtu_source {
+        MtuSource::Assumed => format!("{}?", ivc.mtu),
+        MtuSource::Probed | MtuSource::Fixed => ivc.mtu.to_string(),
+    }
 }
 
 /// How long ago a time in seconds since the epoch was.
@@ -212,6 +266,7 @@ mod tests {
             mtu: 0,
             mss: None,
             sequence: 0,
+            trouble: None,
             ivcs: Vec::new(),
         };
         let mut text = String::new();

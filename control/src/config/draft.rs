@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
-    model::{Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Tunnel},
+    model::{Gateway, Identity, Limits, Link, Probe, Rates, Receive, SplitPolicy, Truth, Tunnel},
     sink::{At, Located},
     value::{
         BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period,
@@ -59,6 +59,14 @@ pub(super) struct LinkDraft {
     pub(super) mtu: Option<Located<Setting<Mtu>>>,
     pub(super) overhead: Option<u8>,
     pub(super) receive: Option<Located<Receive>>,
+    pub(super) metered: Option<Located<Truth>>,
+    pub(super) probe: Option<ProbeDraft>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ProbeDraft {
+    pub(super) interval: Option<Located<Delay>>,
+    pub(super) idle: Option<Located<Delay>>,
 }
 
 #[derive(Debug)]
@@ -171,6 +179,7 @@ impl GatewayDraft {
 
 impl LinkDraft {
     pub(super) fn finish(self) -> Option<(LinkName, Link)> {
+        let metered = value(self.metered).is_some_and(|truth| truth.0);
         let link = Link {
             interface: self.interface?.value,
             isp: value(self.isp),
@@ -181,8 +190,27 @@ impl LinkDraft {
             mtu: value(self.mtu).unwrap_or_default(),
             overhead: self.overhead.unwrap_or(Link::DEFAULT_OVERHEAD),
             receive: value(self.receive).unwrap_or_default(),
+            metered,
+            probe: self.probe.unwrap_or_default().finish(metered),
         };
         Some((self.name?, link))
+    }
+}
+
+impl ProbeDraft {
+    /// The interval between two keepalives, as written or else the default.
+    pub(super) fn interval(&self) -> Delay {
+        let written = self.interval.as_ref();
+        written.map_or(Probe::DEFAULT, |interval| interval.value)
+    }
+
+    fn finish(self, metered: bool) -> Probe {
+        let interval = self.interval();
+        let default = if metered { Probe::METERED } else { interval };
+        Probe {
+            interval,
+            idle: value(self.idle).unwrap_or(default.max(interval)),
+        }
     }
 }
 
@@ -218,6 +246,11 @@ impl TunnelDraft {
 
     pub(super) fn peer(&self) -> Option<&PeerDraft> {
         self.negotiated()?.peer.as_ref()
+    }
+
+    /// Whether the other gateway opens the tunnel.
+    pub(super) fn waits(&self) -> bool {
+        self.peer().is_some_and(|peer| !peer.opens)
     }
 }
 

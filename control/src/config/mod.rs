@@ -8,6 +8,7 @@
 //!
 //! The format is described in `deploy/CONFIGURATION.md`.
 
+mod changes;
 mod check;
 mod decode;
 mod draft;
@@ -28,10 +29,12 @@ mod value;
 use std::{fs, io::Read as _, path::Path, sync::Arc};
 
 pub use crate::suite::Suite;
+pub use changes::changes;
 pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
-    Bundle, Config, Gateway, Identity, Limits, Link, Rates, Receive, SplitPolicy, Subnets, Tunnel,
+    Bundle, Config, Gateway, Identity, Limits, Link, Probe, Rates, Receive, SplitPolicy, Subnets,
+    Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};

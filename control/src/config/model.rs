@@ -105,6 +105,36 @@ pub struct Link {
     pub overhead: u8,
     /// Where packets from this link are received.
     pub receive: Receive,
+    /// Whether the link is paid by the byte.
+    pub metered: bool,
+    /// How often the link's IVCs are probed.
+    pub probe: Probe,
+}
+
+/// How often IVCs are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// The time between two keepalives, at least [`Probe::MIN`].
+    pub interval: Delay,
+    /// The time between two keepalives while no data flows, at least [`Probe::interval`].
+    pub idle: Delay,
+}
+
+impl Probe {
+    /// The shortest time between two keepalives: 20 ms.
+    pub const MIN: Delay = delay(20_000);
+    /// The time between two keepalives where the configuration has none: 100 ms.
+    pub const DEFAULT: Delay = delay(100_000);
+    /// The time between two keepalives while no data flows on a metered link, where the configuration has none: 5 s.
+    pub const METERED: Delay = delay(5_000_000);
+}
+
+/// A delay that is in range.
+const fn delay(micros: u64) -> Delay {
+    match Delay::from_micros(micros) {
+        Some(delay) => delay,
+        None => Delay::MAX,
+    }
 }
 
 impl Link {
@@ -179,15 +209,9 @@ impl Tunnel {
     /// pair of them.
     pub const MAX_SUBNETS: usize = 64;
     /// The smallest bound of an IVC's virtual queue: 1 ms.
-    pub const MIN_QUEUE: Delay = match Delay::from_micros(1_000) {
-        Some(queue) => queue,
-        None => Delay::MAX,
-    };
+    pub const MIN_QUEUE: Delay = delay(1_000);
     /// The bound of an IVC's virtual queue where the configuration has none: 100 ms.
-    pub const DEFAULT_QUEUE: Delay = match Delay::from_micros(100_000) {
-        Some(queue) => queue,
-        None => Delay::MAX,
-    };
+    pub const DEFAULT_QUEUE: Delay = delay(100_000);
 }
 
 /// The private networks of a tunnel, at least one subnet each.
@@ -246,6 +270,26 @@ macro_rules! choice {
             }
         }
     };
+}
+
+/// `true` or `false`, as YAML 1.2 has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Truth(pub(crate) bool);
+
+impl FromStr for Truth {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "true" => Ok(Self(true)),
+            "false" => Ok(Self(false)),
+            _ => Err(ValueError::unknown_choice(
+                text,
+                "a truth value",
+                &["true", "false"],
+            )),
+        }
+    }
 }
 
 choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);

@@ -37,6 +37,9 @@ pub enum DaemonError {
     /// Signals cannot be awaited.
     #[error("cannot await signals: {0}")]
     Signals(io::Error),
+    /// There can be no thread for keepalives.
+    #[error("cannot send keepalives: {0}")]
+    Pulse(io::Error),
     /// The data plane cannot be loaded.
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),

@@ -7,7 +7,14 @@ use std::{
 
 use tracing::info;
 
-use super::{DaemonError, Directories, attachments, problems::Problems, pulse::Pulse};
+use super::{
+    DaemonError, Directories, attachments,
+    disabled::Disabled,
+    negotiation::Negotiation,
+    problems::Problems,
+    pulse::{self, Plan, Pulse},
+    sizes::{self, Sizes},
+};
 use crate::{
     api::{protocol::Response, report},
     bundle::{self, IvcId, Slots},
@@ -18,11 +25,12 @@ use crate::{
         netlink::{Netlink, NetlinkError},
     },
     link::{self, Links},
+    liveness::{Report, TunnelKeys},
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
     },
-    vpn::{self, Running, RunningTunnels},
+    vpn::{self, Path, Running, RunningTunnels},
 };
 
 type Facts = BTreeMap<InterfaceName, LinkFacts>;
@@ -42,11 +50,14 @@ pub(super) struct Gateway {
     links: Links,
     problems: Problems,
     pulse: Pulse,
+    /// The path MTUs that an earlier run found, by the addresses of both ends.
+    left: Sizes,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
     /// What the last round attached and set.
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
+    disabled: Disabled,
     started: u64,
     since: BTreeMap<LinkName, u64>,
     receive: BTreeMap<LinkName, &'static str>,
@@ -61,15 +72,21 @@ impl Gateway {
             ivcs: config.gateway.limits.ivcs,
         };
         let mut dataplane = Dataplane::load(&directories.bpffs, limits)?;
-        let tables = dataplane.tables()?;
-        let slots = Slots::adopt(&tables.svcs()?, &tables.ivcs()?);
+        let mut tables = dataplane.tables()?;
+        let svcs = tables.svcs()?;
+        let slots = Slots::adopt(&svcs, &tables.ivcs()?);
+        let keepalives = tables
+            .take_keepalives()
+            .ok_or(DataplaneError::Missing("KEEPALIVES"))?;
         let mut gateway = Self {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
-            pulse: Pulse::new(),
+            pulse: Pulse::start(keepalives).map_err(DaemonError::Pulse)?,
+            left: sizes::left(&svcs),
             impaired: BTreeSet::new(),
             attached: Vec::new(),
             settings: Vec::new(),
+            disabled: Disabled::load(&directories.state_dir),
             config,
             directories,
             reconciler,
@@ -107,7 +124,6 @@ impl Gateway {
         self.impaired = impaired;
         self.running = negotiated;
         self.running.extend(self.manual.clone());
-        self.pulse.set(&self.running);
     }
 
     /// Brings everything to the stated condition as far as possible; returns how long it took.
@@ -135,18 +151,35 @@ impl Gateway {
                 .all(|attachment| self.dataplane.stands(attachment))
     }
 
-    /// Sends and takes in keepalives, and lets the scheduler know of IVCs that fell silent or came back.
-    pub(super) fn beat(&mut self) {
-        let came = self.tables.keepalives();
-        if !self
-            .pulse
-            .beat(&self.running, &self.links, &self.slots, came)
-        {
-            return;
-        }
+    /// Waits until another set of IVCs is silent, or the MTU of a path is another.
+    pub(super) async fn stirred(&mut self) {
+        self.pulse.changed().await;
+    }
+
+    /// Lets the scheduler know of that; returns whether the kernel's routes must follow.
+    pub(super) fn follow(&mut self) -> bool {
+        let paths = |gateway: &Self| -> Vec<_> {
+            let running = gateway.running.values();
+            running
+                .map(|tunnel| Path::of(tunnel, &gateway.links).outer)
+                .collect()
+        };
+        let before = paths(self);
         // What cannot be written now is a problem of the next round, which is soon.
         let mut problems = BTreeSet::new();
         let _ = self.fill_tables(&mut problems);
+        paths(self) != before
+    }
+
+    /// Looks where data flows, as far as that matters for the keepalives.
+    pub(super) fn feel(&self) {
+        let sparing = self.pulse.liveness().sparing();
+        let pieces = sparing.into_iter().filter_map(|id| {
+            let counters = self.tables.counters(self.slots.ivc_of(&id)?).ok()?;
+            Some((id, counters.tx.pieces + counters.rx.pieces))
+        });
+        let pieces: Vec<_> = pieces.collect();
+        self.pulse.feel(&pieces);
     }
 
     /// The order matters: the scheduler hears of lost links first, and nothing is routed into the
@@ -182,7 +215,7 @@ impl Gateway {
     /// Looks at the interfaces, and notes what has become of the links.
     async fn look(&mut self) -> Result<Facts, NetlinkError> {
         let facts = self.reconciler.netlink().link_facts().await?;
-        let links = link::resolve(&self.config.links, &facts);
+        let links = link::resolve(&self.config.links, &facts, self.disabled.links());
         for (name, view) in &links {
             let before = self.links.get(name);
             if before.is_none_or(|before| before.state != view.state) {
@@ -197,6 +230,12 @@ impl Gateway {
     }
 
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
+        sizes::apply(
+            &mut self.running,
+            &self.links,
+            &self.pulse.liveness(),
+            &self.left,
+        );
         let contents = bundle::contents(
             &self.config,
             &self.running,
@@ -205,6 +244,7 @@ impl Gateway {
             &mut self.slots,
         );
         self.slots.forget_found();
+        self.pulse.set(self.plan());
         for slot in contents.fresh {
             self.tables.clear_counters(slot)?;
         }
@@ -215,10 +255,38 @@ impl Gateway {
         Ok(())
     }
 
+    /// What there is to probe.
+    fn plan(&self) -> Plan {
+        let mut plan = Plan {
+            owners: self.slots.owners(),
+            ..Plan::default()
+        };
+        for (name, view) in &self.links {
+            if let (Some(interface), Some(address)) = (&view.interface, view.address) {
+                plan.links
+                    .insert(name.clone(), (interface.clone(), address));
+            }
+        }
+        for tunnel in self.running.values() {
+            let outbound = tunnel.outbound.iter().map(|sa| sa.key.material());
+            let inbound = tunnel.inbound.iter().map(|sa| sa.key.material());
+            plan.keys.insert(
+                tunnel.endpoints.remote,
+                TunnelKeys::derive(outbound, inbound),
+            );
+            for ivc in &tunnel.ivcs {
+                if let Some(terms) = sizes::terms(&self.config, &self.links, ivc) {
+                    plan.terms.insert(bundle::ident(tunnel, ivc), terms);
+                }
+            }
+        }
+        plan
+    }
+
     /// The IVCs that carry no data: over which nothing comes, or whose other end does not work. Where those would be all
     /// of a tunnel's, what the other side says does not count.
     fn mute(&self) -> BTreeSet<IvcId> {
-        let silent = self.pulse.silent();
+        let silent = self.pulse.liveness().silent();
         let mut mute = silent.clone();
         for tunnel in self.running.values() {
             let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
@@ -293,8 +361,53 @@ impl Gateway {
             .collect()
     }
 
+    /// Takes another configuration. Links and maps and kernel follow when it converges.
+    ///
+    /// # Errors
+    ///
+    /// A tunnel with manual keys cannot run; then nothing is changed.
+    pub(super) fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        let manual = vpn::manual(&config)?;
+        self.since.retain(|name, _| config.links.contains_key(name));
+        self.manual = manual;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Takes a link out of use, or into use again; returns its name. The links follow when it converges.
+    ///
+    /// # Errors
+    ///
+    /// There is no such link, or it cannot be noted down.
+    pub(super) fn set_disabled(&mut self, link: &str, down: bool) -> Result<LinkName, String> {
+        let names = || self.config.links.keys();
+        let Some(name) = names().find(|name| name.as_str() == link).cloned() else {
+            let names: Vec<_> = names().map(LinkName::as_str).collect();
+            let names = names.join(", ");
+            return Err(format!("there is no link {link}; there are {names}"));
+        };
+        match self.disabled.set(&name, down) {
+            Ok(_) => Ok(name),
+            Err(error) => Err(format!(
+                "cannot note down the state of link {link}: {error}"
+            )),
+        }
+    }
+
+    /// What keepalives tell of each IVC.
+    fn reports(&self) -> BTreeMap<IvcId, Report> {
+        let liveness = self.pulse.liveness();
+        let ids = self.running.values().flat_map(|tunnel| {
+            let ivcs = tunnel.ivcs.iter();
+            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+        });
+        let now = pulse::now();
+        ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
+            .collect()
+    }
+
     /// Tells how everything is.
-    pub(super) fn status(&self, refused: Vec<(&'static str, u64)>) -> Response {
+    pub(super) fn status(&self, negotiation: &Negotiation) -> Response {
         let view = report::View {
             config: &self.config,
             running: &self.running,
@@ -303,10 +416,13 @@ impl Gateway {
             receive: &self.receive,
             tables: &self.tables,
             silent: &self.mute(),
-            rejected: self.pulse.rejected,
+            reports: &self.reports(),
+            rejected: self.pulse.rejected(),
             started: self.started,
+            now: now(),
             problems: self.problems.list(),
-            refused,
+            refused: negotiation.refused(),
+            troubles: negotiation.troubles(),
         };
         match report::status(&view, &self.slots) {
             Ok(status) => Response::Status(Box::new(status)),

@@ -5,15 +5,19 @@
 
 mod attachments;
 mod directories;
+mod disabled;
 mod error;
 mod gateway;
 mod lock;
 mod negotiation;
 mod problems;
 mod pulse;
+mod reload;
+mod sizes;
+mod state_file;
 mod take_down;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -31,11 +35,12 @@ use crate::{
     },
     config::Config,
     kernel::monitor::Monitor,
-    liveness,
 };
 
 /// How often it is looked at what changes without an event: programs and settings.
 const AUDIT: Duration = Duration::from_millis(300);
+/// How often it is looked where data flows on links that are paid by the byte.
+const FEEL: Duration = Duration::from_millis(100);
 /// How often everything is compared although no event came; more seldom where that takes long.
 const ROUND: Duration = Duration::from_secs(5);
 /// The fraction of the time that these rounds may take.
@@ -47,9 +52,10 @@ const ROUND_SHARE: u32 = 20;
 ///
 /// The gateway cannot be started: privileges, another daemon, a kernel that refuses the programs.
 /// Anything that fails later is a problem that the status shows, and is tried again.
-pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonError> {
+pub async fn run(config: Config, file: &Path, directories: Directories) -> Result<(), DaemonError> {
     let _lock = lock::acquire(&directories)?;
     let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let mut monitor = Monitor::open()?;
     let (calls, mut called) = mpsc::channel(16);
     let socket = directories.socket();
@@ -70,15 +76,19 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
     let mut audit = tokio::time::interval_at(Instant::now() + AUDIT, AUDIT);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut round = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
-    let mut pulse = tokio::time::interval(liveness::INTERVAL);
-    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut feel = tokio::time::interval(FEEL);
+    feel.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = tokio::time::interval(negotiation::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // Keepalives first: they must not be late because something else is always there.
+            // Silence first: it must not wait because something else is always there.
             biased;
-            _ = pulse.tick() => gateway.beat(),
+            () = gateway.stirred() => {
+                if gateway.follow() {
+                    gateway.converge().await;
+                }
+            }
             () = stop.asked() => break,
             change = monitor.changed() => {
                 debug!(?change, "the kernel's configuration changed");
@@ -93,6 +103,7 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
                 negotiation.tick();
                 settle(&mut gateway, &mut negotiation).await;
             }
+            _ = feel.tick() => gateway.feel(),
             _ = audit.tick() => {
                 if !gateway.stands() {
                     gateway.converge().await;
@@ -104,9 +115,23 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
                 negotiation.count(gateway.traffic());
                 settle(&mut gateway, &mut negotiation).await;
             }
+            _ = hangup.recv() => {
+                reload::reload(file, &mut gateway, &mut negotiation);
+                gateway.converge().await;
+                settle(&mut gateway, &mut negotiation).await;
+            }
             Some(call) = called.recv() => {
-                if answer(&gateway, &mut negotiation, call) {
+                if matches!(call.request, Request::Leave) {
+                    negotiation.leave().await;
+                }
+                let next = answer(file, &mut gateway, &mut negotiation, call);
+                if next == Next::Stop {
                     break;
+                }
+                if next == Next::Converge {
+                    negotiation.show(&mut gateway);
+                    gateway.converge().await;
+                    settle(&mut gateway, &mut negotiation).await;
                 }
             }
         }
@@ -128,16 +153,60 @@ async fn settle(gateway: &mut Gateway, negotiation: &mut Negotiation) {
     }
 }
 
-/// Answers a request; returns whether it was the last.
-fn answer(gateway: &Gateway, negotiation: &mut Negotiation, call: Call) -> bool {
-    let (response, last) = match call.request {
-        Request::Status => (gateway.status(negotiation.refused()), false),
-        Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), false),
-        Request::Stop => (Response::Stopping, true),
+/// What follows on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing.
+    Nothing,
+    /// What should be is another now.
+    Converge,
+    /// It was the last.
+    Stop,
+}
+
+/// Answers a request.
+fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, call: Call) -> Next {
+    let (response, next) = match call.request {
+        Request::Status => (gateway.status(negotiation), Next::Nothing),
+        Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), Next::Nothing),
+        Request::Configuration => (configuration(gateway.config()), Next::Nothing),
+        Request::Reload => {
+            let response = reload::reload(file, gateway, negotiation);
+            (response, Next::Converge)
+        }
+        Request::Link { link, down } => {
+            (set_link(gateway, negotiation, &link, down), Next::Converge)
+        }
+        Request::Leave => (Response::Stopping, Next::Stop),
     };
     // The caller may have gone.
     let _ = call.reply.send(response);
-    last
+    next
+}
+
+fn set_link(
+    gateway: &mut Gateway,
+    negotiation: &mut Negotiation,
+    link: &str,
+    down: bool,
+) -> Response {
+    match gateway.set_disabled(link, down) {
+        Ok(link) => {
+            if down {
+                negotiation.retire(&link);
+            }
+            Response::Done
+        }
+        Err(text) => Response::Failed(text),
+    }
+}
+
+/// The configuration as the file would have it, defaults filled in.
+fn configuration(config: &Config) -> Response {
+    match serde_yaml::to_string(config) {
+        Ok(text) => Response::Configuration(text),
+        Err(error) => Response::Failed(error.to_string()),
+    }
 }
 
 /// The signals that end the daemon.

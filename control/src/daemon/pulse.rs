@@ -1,170 +1,140 @@
-//! Keepalives, sent and heard.
+//! Keepalives, sent and heard in a thread of their own: the other gateway must not take for the end of an IVC that this one has
+//! much to do.
+
+mod heart;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    io,
     net::Ipv4Addr,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tracing::{debug, info};
-use withy_common::keepalive::Keepalive;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, watch};
 
+use self::heart::Heart;
 use crate::{
-    bundle::{IvcId, Slots, ident},
+    bundle::IvcId,
     config::LinkName,
-    kernel::raw::LinkSocket,
-    link::{Interface, Links},
-    liveness::{Liveness, Message, Rejected, TunnelKeys},
-    vpn::{Running, RunningTunnels},
+    dataplane::Keepalives,
+    link::Interface,
+    liveness::{Liveness, Terms, TunnelKeys},
 };
 
 /// The keepalives of a gateway.
 pub(super) struct Pulse {
-    begun: Instant,
-    liveness: Liveness,
-    sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
-    keys: BTreeMap<Ipv4Addr, TunnelKeys>,
-    silent: BTreeSet<IvcId>,
-    /// The time in the last message sent.
-    time: u64,
-    /// How many keepalives were not believed.
-    pub(super) rejected: u64,
+    shared: Arc<Shared>,
+    plans: watch::Sender<Arc<Plan>>,
+    changed: mpsc::Receiver<()>,
+}
+
+/// What the gateway and the thread both look at.
+#[derive(Default)]
+struct Shared {
+    liveness: Mutex<Liveness>,
+    rejected: AtomicU64,
+}
+
+/// What there is to probe.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The IVCs, and how they are probed.
+    pub(super) terms: BTreeMap<IvcId, Terms>,
+    /// The links that have an interface and an address.
+    pub(super) links: BTreeMap<LinkName, (Interface, Ipv4Addr)>,
+    /// The IVC of each counters' slot.
+    pub(super) owners: BTreeMap<u32, IvcId>,
+    /// The keys of each tunnel, by its remote endpoint.
+    pub(super) keys: BTreeMap<Ipv4Addr, TunnelKeys>,
 }
 
 impl Pulse {
-    /// Begins with no tunnel.
-    pub(super) fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            liveness: Liveness::default(),
-            sockets: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            silent: BTreeSet::new(),
-            time: 0,
-            rejected: 0,
+    /// Begins with no IVC.
+    ///
+    /// # Errors
+    ///
+    /// The machine has no thread left, or no descriptors.
+    pub(super) fn start(keepalives: Keepalives) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (plans, planned) = watch::channel(Arc::default());
+        let (changes, changed) = mpsc::channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let heart = {
+            let _inside = runtime.enter();
+            Heart::new(Arc::clone(&shared), planned, changes, keepalives)?
+        };
+        thread::Builder::new()
+            .name("pulse".to_owned())
+            .spawn(move || runtime.block_on(heart.run()))?;
+        Ok(Self {
+            shared,
+            plans,
+            changed,
+        })
+    }
+
+    /// Learns what there is to probe. What is known of IVCs that stay is kept.
+    pub(super) fn set(&self, plan: Plan) {
+        self.liveness().set(&plan.terms, now(), clock());
+        self.plans.send_replace(Arc::new(plan));
+    }
+
+    /// Learns how many pieces have crossed IVCs in both directions.
+    pub(super) fn feel(&self, pieces: &[(IvcId, u64)]) {
+        let mut liveness = self.liveness();
+        for (id, pieces) in pieces {
+            liveness.traffic(id, *pieces, now());
+        }
+        drop(liveness);
+        if !pieces.is_empty() {
+            self.plans.send_modify(|_| ());
         }
     }
 
-    /// Learns which tunnels run: their keys and IVCs. What is known of IVCs that stay is kept.
-    pub(super) fn set(&mut self, running: &RunningTunnels) {
-        self.keys = running
-            .values()
-            .map(|tunnel| (tunnel.endpoints.remote, keys(tunnel)))
-            .collect();
-        let ids = running
-            .values()
-            .flat_map(|tunnel| tunnel.ivcs.iter().map(|ivc| ident(tunnel, ivc)))
-            .collect();
-        self.silent = self.silent.intersection(&ids).cloned().collect();
-        self.liveness.set(&ids, self.begun.elapsed());
-    }
-
-    /// The IVCs that are silent.
-    pub(super) fn silent(&self) -> &BTreeSet<IvcId> {
-        &self.silent
-    }
-
-    /// Takes in what came, judges, and sends; returns whether another set of IVCs is silent now.
-    pub(super) fn beat(
-        &mut self,
-        running: &RunningTunnels,
-        links: &Links,
-        slots: &Slots,
-        came: Vec<Keepalive>,
-    ) -> bool {
-        let now = self.begun.elapsed();
-        for keepalive in came {
-            if let Err(rejected) = self.hear(links, slots, &keepalive, now) {
-                self.rejected += 1;
-                debug!(%rejected, "a keepalive is not believed");
-            }
-        }
-        let silent = self.liveness.silent(now);
-        for id in silent.difference(&self.silent) {
-            info!(link = %id.1, remote = %id.2, "nothing comes over this IVC: it carries no data");
-        }
-        for id in self.silent.difference(&silent) {
-            info!(link = %id.1, remote = %id.2, "this IVC carries data again");
-        }
-        self.send(running, links, now);
-        std::mem::replace(&mut self.silent, silent) != self.silent
-    }
-
-    fn hear(
-        &mut self,
-        links: &Links,
-        slots: &Slots,
-        keepalive: &Keepalive,
-        now: Duration,
-    ) -> Result<(), Rejected> {
-        let id = slots.owner(keepalive.counters).ok_or(Rejected::Unknown)?;
-        let local = links
-            .get(&id.1)
-            .and_then(|link| link.address)
-            .ok_or(Rejected::Unknown)?;
-        let keys = self.keys.get(&id.0).ok_or(Rejected::Unknown)?;
-        let message = keys.open(&keepalive.bytes, id.2, local)?;
-        self.liveness.heard(id, message, now)
-    }
-
-    fn send(&mut self, running: &RunningTunnels, links: &Links, now: Duration) {
-        let clock = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        self.time = u64::try_from(clock.as_nanos())
-            .unwrap_or(u64::MAX)
-            .max(self.time + 1);
-        self.open_sockets(links);
-        for tunnel in running.values() {
-            for ivc in &tunnel.ivcs {
-                let id = ident(tunnel, ivc);
-                let (Some((_, local, socket)), Some(keys)) =
-                    (self.sockets.get(&ivc.link), self.keys.get(&id.0))
-                else {
-                    continue;
-                };
-                let message = Message {
-                    hears: self.liveness.hears(&id, now),
-                    time: self.time,
-                };
-                let Some(bytes) = keys.seal(message, *local, ivc.remote) else {
-                    continue;
-                };
-                // A keepalive that cannot leave is as good as lost, and the other side will notice.
-                if let Err(error) = socket.send_esp(ivc.remote, &bytes) {
-                    debug!(%error, link = %ivc.link, remote = %ivc.remote, "no keepalive");
-                }
-            }
+    /// Waits until what is silent, or the MTU of a path, is another.
+    pub(super) async fn changed(&mut self) {
+        if self.changed.recv().await.is_none() {
+            // The thread ends only with the daemon.
+            std::future::pending().await
         }
     }
 
-    /// Opens a socket on each link that has none, or whose interface or address is another now.
-    fn open_sockets(&mut self, links: &Links) {
-        self.sockets.retain(|name, (interface, address, _)| {
-            links.get(name).is_some_and(|link| {
-                link.interface.as_ref() == Some(interface) && link.address == Some(*address)
-            })
-        });
-        for (name, link) in links {
-            let (Some(interface), Some(address)) = (&link.interface, link.address) else {
-                continue;
-            };
-            if self.sockets.contains_key(name) {
-                continue;
-            }
-            match LinkSocket::open(&interface.name, address) {
-                Ok(socket) => {
-                    self.sockets
-                        .insert(name.clone(), (interface.clone(), address, socket));
-                }
-                Err(error) => debug!(%error, link = %name, "no socket for keepalives"),
-            }
-        }
+    /// What is known of the IVCs.
+    pub(super) fn liveness(&self) -> MutexGuard<'_, Liveness> {
+        self.shared.liveness()
+    }
+
+    /// How many keepalives were not believed.
+    pub(super) fn rejected(&self) -> u64 {
+        self.shared.rejected.load(Ordering::Relaxed)
     }
 }
 
-fn keys(tunnel: &Running) -> TunnelKeys {
-    let outbound = tunnel.outbound.iter().map(|sa| sa.key.material());
-    let inbound = tunnel.inbound.iter().map(|sa| sa.key.material());
-    TunnelKeys::derive(outbound, inbound)
+impl Shared {
+    fn liveness(&self) -> MutexGuard<'_, Liveness> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clock by which the programs say when something came.
+pub(super) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let part = |value: i64| u64::try_from(value).unwrap_or_default();
+    Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
+}
+
+/// The time in nanoseconds since the epoch.
+fn clock() -> u64 {
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// A running daemon does not end, or the kernel's configuration cannot be read.
 pub async fn take_down(directories: &Directories) -> Result<BTreeSet<String>, DaemonError> {
     // That nobody answers is what is hoped for.
-    let _ = client::call(&directories.socket(), &Request::Stop);
+    let _ = client::call(&directories.socket(), &Request::Leave);
     let _lock = wait_for_lock(directories).await?;
     let mut reconciler = Reconciler::open(&directories.state_dir)?;
     let outcome = reconciler.reconcile(&Desired::empty()).await?;

@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod clsact;
 mod error;
+mod keepalives;
 mod layout;
 mod load;
 mod pins;
@@ -12,6 +13,7 @@ mod tables;
 
 pub use attach::{Attached, Attachment, Hook, Receive};
 pub use error::DataplaneError;
+pub use keepalives::Keepalives;
 pub use load::{Dataplane, Limits};
 pub use remove::remove;
 pub use tables::{Drops, Tables, wire};

@@ -4,16 +4,15 @@ use std::{fmt, hash::Hash, net::Ipv4Addr};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
 };
 use ipnet::Ipv4Net;
 use withy_common::{
     drops::DropReason,
-    keepalive::Keepalive,
     maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Svc, SvcState, Traffic},
 };
 
-use super::{DataplaneError, Limits, layout::Layout};
+use super::{DataplaneError, Keepalives, Limits, layout::Layout};
 
 /// Drops since the maps were made, by reason.
 pub type Drops = Vec<(&'static str, u64)>;
@@ -49,7 +48,7 @@ pub struct Tables {
     counters: PerCpuArray<MapData, IvcCounters>,
     drops: PerCpuArray<MapData, u64>,
     subnets: LpmTrie<MapData, u32, u32>,
-    keepalives: RingBuf<MapData>,
+    keepalives: Option<Keepalives>,
 }
 
 impl fmt::Debug for Tables {
@@ -68,8 +67,13 @@ impl Tables {
             counters: take(ebpf, "IVC_COUNTERS")?,
             drops: take(ebpf, "DROPS")?,
             subnets: take(ebpf, "SUBNETS")?,
-            keepalives: take(ebpf, "KEEPALIVES")?,
+            keepalives: Some(Keepalives(take(ebpf, "KEEPALIVES")?)),
         })
+    }
+
+    /// Takes the keepalives that come away from the other maps, to be read elsewhere; once.
+    pub fn take_keepalives(&mut self) -> Option<Keepalives> {
+        self.keepalives.take()
     }
 
     /// Makes the SVC map hold exactly `wanted`, writing only what differs.
@@ -207,21 +211,6 @@ impl Tables {
         let zero = aya::maps::PerCpuValues::try_from(vec![IvcCounters::default(); cpus])
             .map_err(|error| failed(MapError::IoError(error)))?;
         self.counters.set(index, zero, 0).map_err(failed)
-    }
-
-    /// Takes the keepalives that have come since the last call.
-    pub fn keepalives(&mut self) -> Vec<Keepalive> {
-        let mut came = Vec::new();
-        while let Some(item) = self.keepalives.next() {
-            let (counters, bytes) = item.split_at(size_of::<u32>().min(item.len()));
-            if let (Ok(counters), Ok(bytes)) = (counters.try_into(), bytes.try_into()) {
-                came.push(Keepalive {
-                    counters: u32::from_ne_bytes(counters),
-                    bytes,
-                });
-            }
-        }
-        came
     }
 
     /// Reads the drops, summed over the CPUs.

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use withy_common::header::{ESP, LEN};
 
@@ -14,6 +15,8 @@ use crate::reconcile::objects::InterfaceName;
 const RAW: i32 = 255;
 /// The time to live of what the gateway itself sends.
 const TTL: u8 = 64;
+/// The flag in the byte of flags and fragment offset.
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// A socket that sends ESP packets from one link.
 #[derive(Debug)]
@@ -34,26 +37,33 @@ impl LinkSocket {
             Type::RAW.nonblocking(),
             Some(Protocol::from(RAW)),
         )?;
+        // What routers say of the path's MTU is no news to who probes it, and may be a lie.
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
         socket.bind_device(Some(interface.as_str().as_bytes()))?;
         socket.bind(&SocketAddrV4::new(address, 0).into())?;
         Ok(Self { socket, address })
     }
 
-    /// Sends `payload` as an ESP packet to the address of a remote link.
+    /// Sends `payload` as an ESP packet to the address of a remote link, padded with zeros to `length` bytes with its IP header. With
+    /// padding, routers must not fragment it.
     ///
     /// # Errors
     ///
-    /// The kernel refuses: the link is down, for one, or it is congested.
-    pub fn send_esp(&self, remote: Ipv4Addr, payload: &[u8]) -> io::Result<()> {
-        let len = usize::from(LEN) + payload.len();
-        let len = u16::try_from(len)
-            .map_err(|_| io::ErrorKind::InvalidInput)?
-            .to_be_bytes();
+    /// The kernel refuses: the link is down, for one, or it is congested, or the packet does not fit its MTU.
+    pub fn send_esp(&self, remote: Ipv4Addr, payload: &[u8], length: u16) -> io::Result<()> {
+        let bare = usize::from(LEN) + payload.len();
+        let [high, low] = length.to_be_bytes();
+        let flags = if usize::from(length) > bare {
+            DONT_FRAGMENT
+        } else {
+            0
+        };
         // The kernel fills in identification and checksum.
-        let mut packet = vec![0x45, 0, len[0], len[1], 0, 0, 0, 0, TTL, ESP, 0, 0];
+        let mut packet = vec![0x45, 0, high, low, 0, 0, flags, 0, TTL, ESP, 0, 0];
         packet.extend(self.address.octets());
         packet.extend(remote.octets());
         packet.extend(payload);
+        packet.resize(bare.max(length.into()), 0);
         self.socket
             .send_to(&packet, &SocketAddrV4::new(remote, 0).into())
             .map(drop)

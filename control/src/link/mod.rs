@@ -1,6 +1,9 @@
 //! The link manager: what each configured link is at the moment.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use crate::{
     api::status::LinkState,
@@ -39,11 +42,12 @@ pub struct Interface {
 /// All configured links, by name.
 pub type Links = BTreeMap<LinkName, LinkView>;
 
-/// Compares the configured links with the machine's interfaces.
+/// Compares the configured links with the machine's interfaces. Those in `disabled` are not used even if they could be.
 #[must_use]
 pub fn resolve(
     links: &BTreeMap<LinkName, config::Link>,
     facts: &BTreeMap<InterfaceName, LinkFacts>,
+    disabled: &BTreeSet<LinkName>,
 ) -> Links {
     links
         .iter()
@@ -51,7 +55,11 @@ pub fn resolve(
             let found = InterfaceName::new(link.interface.as_str())
                 .ok()
                 .and_then(|interface| facts.get(&interface));
-            (name.clone(), view(link, found))
+            let mut view = view(link, found);
+            if view.state == LinkState::Up && disabled.contains(name) {
+                view.state = LinkState::Disabled;
+            }
+            (name.clone(), view)
         })
         .collect()
 }
@@ -126,7 +134,7 @@ tunnels: {}
             .iter()
             .map(|(name, up, addresses)| facts(name, *up, addresses))
             .collect();
-        resolve(&loaded.config.links, &facts)
+        resolve(&loaded.config.links, &facts, &BTreeSet::new())
             .values()
             .map(|view| view.state)
             .collect()
@@ -151,6 +159,20 @@ tunnels: {}
     }
 
     #[test]
+    fn a_link_that_could_be_used_may_be_out_of_use() {
+        let loaded = config::parse(TEXT, "test", std::path::Path::new("")).unwrap();
+        let facts = [
+            facts("eth1", true, &["203.0.113.2/24"]),
+            facts("eth2", false, &["192.0.2.9/24"]),
+        ]
+        .into();
+        let disabled = ["auto".parse().unwrap(), "fixed".parse().unwrap()].into();
+        let links = resolve(&loaded.config.links, &facts, &disabled);
+        assert_eq!(links["auto"].state, LinkState::Disabled);
+        assert_eq!(links["fixed"].state, LinkState::Down);
+    }
+
+    #[test]
     fn auto_follows_the_interface_and_fixed_does_not() {
         let loaded = config::parse(TEXT, "test", std::path::Path::new("")).unwrap();
         let facts = [
@@ -158,7 +180,7 @@ tunnels: {}
             facts("eth2", true, &["192.0.2.9/24"]),
         ]
         .into();
-        let links: Vec<_> = resolve(&loaded.config.links, &facts)
+        let links: Vec<_> = resolve(&loaded.config.links, &facts, &BTreeSet::new())
             .into_values()
             .collect();
         assert_eq!(links[0].address, Some(Ipv4Addr::new(203, 0, 113, 2)));

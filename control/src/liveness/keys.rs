@@ -32,7 +32,7 @@ impl TunnelKeys {
     #[must_use]
     pub fn seal(
         &self,
-        message: Message,
+        message: &Message,
         source: Ipv4Addr,
         destination: Ipv4Addr,
     ) -> Option<[u8; LEN]> {
@@ -40,20 +40,21 @@ impl TunnelKeys {
         Some(key.seal(message, source, destination))
     }
 
-    /// Reads a message that came from `source` to `destination`.
+    /// Reads a message that came from `source` to `destination` in an IP packet of `length` bytes.
     ///
     /// # Errors
     ///
-    /// The message was made with none of the keys, or for another IVC.
+    /// The message was made with none of the keys, for another IVC, or in a packet of another length.
     pub fn open(
         &self,
         bytes: &[u8; LEN],
+        length: u32,
         source: Ipv4Addr,
         destination: Ipv4Addr,
     ) -> Result<Message, Rejected> {
         self.inbound
             .iter()
-            .find_map(|key| key.open(bytes, source, destination).ok())
+            .find_map(|key| key.open(bytes, length, source, destination).ok())
             .ok_or(Rejected::Forged)
     }
 }
@@ -64,10 +65,14 @@ mod tests {
 
     const ENDS: (Ipv4Addr, Ipv4Addr) =
         (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1));
-    const MESSAGE: Message = Message {
-        hears: true,
-        time: 7,
-    };
+    fn message() -> Message {
+        Message {
+            hears: true,
+            time: 7,
+            length: 100,
+            ..Message::default()
+        }
+    }
 
     fn keys(outbound: &[&'static [u8]], inbound: &[&'static [u8]]) -> TunnelKeys {
         TunnelKeys::derive(outbound.iter().copied(), inbound.iter().copied())
@@ -76,17 +81,17 @@ mod tests {
     #[test]
     fn the_newest_key_sends_and_every_key_is_believed() {
         let both = keys(&[b"old", b"new"], &[]);
-        let bytes = both.seal(MESSAGE, ENDS.0, ENDS.1).unwrap();
-        let open = |inbound: &[&'static [u8]]| keys(&[], inbound).open(&bytes, ENDS.0, ENDS.1);
-        assert_eq!(open(&[b"new"]), Ok(MESSAGE));
-        assert_eq!(open(&[b"old", b"new"]), Ok(MESSAGE));
-        assert_eq!(open(&[b"new", b"newer"]), Ok(MESSAGE));
+        let bytes = both.seal(&message(), ENDS.0, ENDS.1).unwrap();
+        let open = |inbound: &[&'static [u8]]| keys(&[], inbound).open(&bytes, 100, ENDS.0, ENDS.1);
+        assert_eq!(open(&[b"new"]), Ok(message()));
+        assert_eq!(open(&[b"old", b"new"]), Ok(message()));
+        assert_eq!(open(&[b"new", b"newer"]), Ok(message()));
         assert_eq!(open(&[b"old"]), Err(Rejected::Forged));
         assert_eq!(open(&[]), Err(Rejected::Forged));
     }
 
     #[test]
     fn without_an_association_nothing_is_sent() {
-        assert_eq!(keys(&[], &[b"one"]).seal(MESSAGE, ENDS.0, ENDS.1), None);
+        assert_eq!(keys(&[], &[b"one"]).seal(&message(), ENDS.0, ENDS.1), None);
     }
 }

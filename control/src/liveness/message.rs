@@ -1,37 +1,87 @@
 //! A keepalive's bytes.
 //!
 //! ```text
-//!  0       4       8              16                                     48
-//!  ├ SPI ──┼ flags ┼ time ────────┼ tag ─────────────────────────────────┤
+//!  0          4          8                     16         20         24         28
+//!  ├ SPI ─────┼ flags ───┼ time ───────────────┼ sequence ┼ newest ──┼ count ───┤
+//!  28         32    34    36         40                    48                    80
+//!  ├ held ────┼ next┼ len ┼ probed ──┼ lost ──────────────┼ tag ────────────────┤
 //! ```
 //!
-//! All big-endian. Flag bit 0: the sender hears this IVC. Time: nanoseconds since the epoch, larger in
-//! each message. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
+//! All big-endian; behind the tag there may be padding, of whatever bytes. Time: nanoseconds since the epoch, larger in each message of
+//! an IVC, so that none is believed twice, by whatever daemon it is read. Sequence: one more in each message on an IVC, so that
+//! what is lost can be counted. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use withy_common::keepalive::{LEN, SPI};
 
-/// What the keys of keepalives are derived for (`blake3::derive_key`).
-const CONTEXT: &str = "withy 2026-11 keepalive of an IVC";
+/// What the keys of keepalives are derived for (`blake3::derive_key`): another form has another context.
+const CONTEXT: &str = "withy 2026-11 keepalive of an IVC, with what was received";
 /// Where the tag begins.
-const TAG: usize = 16;
+const TAG: usize = 48;
+
 /// The flag "I hear you".
 const HEARS: u32 = 1;
+/// The flag "do not be sparing now".
+const HURRY: u32 = 2;
+/// The flag "be as sparing as I am while there is no data".
+const METERED: u32 = 4;
+/// The flag "say something at once".
+const ASKS: u32 = 8;
+/// All flags.
+const FLAGS: u32 = HEARS | HURRY | METERED | ASKS;
 
 /// What a keepalive says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Whether the sender hears this IVC.
     pub hears: bool,
+    /// Whether the sender wants keepalives at the full rate, as data flows.
+    pub hurry: bool,
+    /// Whether the sender pays for what crosses its link.
+    pub metered: bool,
+    /// Whether the sender misses a message, and wants one at once.
+    pub asks: bool,
     /// When it was sent, in nanoseconds since the epoch.
     pub time: u64,
+    /// Its number on this IVC.
+    pub sequence: u32,
+    /// What the sender has received on this IVC.
+    pub received: Received,
+    /// After which time in milliseconds the next message comes at the latest.
+    pub interval: u16,
+    /// The length in bytes of the IP packet that this message is, padding included.
+    pub length: u16,
+    /// The number of the newest message with padding that the sender has received.
+    pub probed: u32,
+    /// Another IVC between the same gateways over which the sender hears nothing or cannot send: the address of the sender's
+    /// link, then the receiver's.
+    pub lost: Option<(Ipv4Addr, Ipv4Addr)>,
+}
+
+/// What a gateway has received on an IVC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The number of the newest message; 0 if there was none.
+    pub newest: u32,
+    /// How many messages there were, modulo 2^32.
+    pub count: u32,
+    /// How long ago the newest came, in microseconds.
+    pub held: u32,
+}
+
+impl Received {
+    /// How long ago the newest message came.
+    #[must_use]
+    pub fn held(&self) -> Duration {
+        Duration::from_micros(self.held.into())
+    }
 }
 
 /// Why a keepalive is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The tag is another key's, or another IVC's.
+    /// The tag is another key's, or another IVC's, or the packet has not the length that it had.
     #[error("it is forged")]
     Forged,
     /// It is not newer than another.
@@ -68,26 +118,24 @@ impl KeepaliveKey {
         hasher.finalize()
     }
 
-    /// Writes a message from one link address to the other.
+    /// Writes a message from one link address to the other, without padding.
     #[must_use]
-    pub fn seal(&self, message: Message, source: Ipv4Addr, destination: Ipv4Addr) -> [u8; LEN] {
-        let mut bytes = [0; LEN];
-        bytes[..4].copy_from_slice(&SPI.to_be_bytes());
-        bytes[4..8].copy_from_slice(&(u32::from(message.hears) * HEARS).to_be_bytes());
-        bytes[8..TAG].copy_from_slice(&message.time.to_be_bytes());
+    pub fn seal(&self, message: &Message, source: Ipv4Addr, destination: Ipv4Addr) -> [u8; LEN] {
+        let mut bytes = message.write();
         let tag = self.tag(&bytes[..TAG], source, destination);
         bytes[TAG..].copy_from_slice(tag.as_bytes());
         bytes
     }
 
-    /// Reads a message that came from `source` to `destination`.
+    /// Reads a message that came from `source` to `destination` in an IP packet of `length` bytes.
     ///
     /// # Errors
     ///
-    /// The message was made with another key, or for another IVC.
+    /// The message was made with another key, for another IVC, or in a packet of another length.
     pub fn open(
         &self,
         bytes: &[u8; LEN],
+        length: u32,
         source: Ipv4Addr,
         destination: Ipv4Addr,
     ) -> Result<Message, Rejected> {
@@ -96,21 +144,83 @@ impl KeepaliveKey {
         let genuine = tag.try_into().is_ok_and(|tag: [u8; 32]| {
             self.tag(said, source, destination) == blake3::Hash::from_bytes(tag)
         });
-        let (Some(flags), Some(time)) = (said[4..].first_chunk(), said[8..].first_chunk()) else {
-            return Err(Rejected::Forged);
-        };
-        if !genuine {
+        let message = Message::read(said).ok_or(Rejected::Forged)?;
+        if !genuine || u32::from(message.length) != length {
             return Err(Rejected::Forged);
         }
-        Ok(Message {
-            hears: u32::from_be_bytes(*flags) & HEARS != 0,
-            time: u64::from_be_bytes(*time),
-        })
+        Ok(message)
     }
 }
 
+impl Message {
+    /// Writes everything before the tag.
+    fn write(&self) -> [u8; LEN] {
+        let flag = |set: bool, flag: u32| u32::from(set) * flag;
+        let flags = flag(self.hears, HEARS)
+            | flag(self.hurry, HURRY)
+            | flag(self.metered, METERED)
+            | flag(self.asks, ASKS);
+        let none = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+        let (ours, theirs) = self.lost.unwrap_or(none);
+        let fields: [&[u8]; 13] = [
+            &SPI.to_be_bytes(),
+            &flags.to_be_bytes(),
+            &self.time.to_be_bytes(),
+            &self.sequence.to_be_bytes(),
+            &self.received.newest.to_be_bytes(),
+            &self.received.count.to_be_bytes(),
+            &self.received.held.to_be_bytes(),
+            &self.interval.to_be_bytes(),
+            &self.length.to_be_bytes(),
+            &self.probed.to_be_bytes(),
+            &ours.octets(),
+            &theirs.octets(),
+            &[0; LEN - TAG],
+        ];
+        let mut bytes = [0; LEN];
+        for (byte, field) in bytes.iter_mut().zip(fields.iter().copied().flatten()) {
+            *byte = *field;
+        }
+        bytes
+    }
+
+    /// Reads everything before the tag; none if there is too little, or a flag that this version does not know.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.get(4..)?;
+        let flags = u32::from_be_bytes(take(&mut rest)?);
+        let message = Self {
+            hears: flags & HEARS != 0,
+            hurry: flags & HURRY != 0,
+            metered: flags & METERED != 0,
+            asks: flags & ASKS != 0,
+            time: u64::from_be_bytes(take(&mut rest)?),
+            sequence: u32::from_be_bytes(take(&mut rest)?),
+            received: Received {
+                newest: u32::from_be_bytes(take(&mut rest)?),
+                count: u32::from_be_bytes(take(&mut rest)?),
+                held: u32::from_be_bytes(take(&mut rest)?),
+            },
+            interval: u16::from_be_bytes(take(&mut rest)?),
+            length: u16::from_be_bytes(take(&mut rest)?),
+            probed: u32::from_be_bytes(take(&mut rest)?),
+            lost: Some((
+                Ipv4Addr::from(take::<4>(&mut rest)?),
+                Ipv4Addr::from(take::<4>(&mut rest)?),
+            ))
+            .filter(|(ours, theirs)| !(ours.is_unspecified() && theirs.is_unspecified())),
+        };
+        (flags & !FLAGS == 0).then_some(message)
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (field, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*field)
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -118,25 +228,54 @@ mod tests {
     const ENDS: (Ipv4Addr, Ipv4Addr) =
         (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1));
 
+    fn pair() -> impl Strategy<Value = Option<(Ipv4Addr, Ipv4Addr)>> {
+        prop::option::of((1_u32.., 1_u32..).prop_map(|(a, b)| (a.into(), b.into())))
+    }
+
+    prop_compose! {
+        pub(crate) fn message()(
+            [hears, hurry, metered, asks]: [bool; 4],
+            time: u64,
+            [sequence, newest, count, held, probed]: [u32; 5],
+            [interval, length]: [u16; 2],
+            lost in pair(),
+        ) -> Message {
+            Message {
+                hears,
+                hurry,
+                metered,
+                asks,
+                time,
+                sequence,
+                received: Received { newest, count, held },
+                interval,
+                length,
+                probed,
+                lost,
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn what_is_sealed_opens_and_nothing_else(hears: bool, time: u64, at in 0..LEN, flip in 1_u8..) {
+        fn what_is_sealed_opens_and_nothing_else(message in message(), at in 0..LEN, flip in 1_u8.., more in 1_u32..) {
             let key = KeepaliveKey::derive(b"one");
-            let message = Message { hears, time };
-            let bytes = key.seal(message, ENDS.0, ENDS.1);
-            prop_assert!(withy_common::keepalive::is(&bytes));
-            prop_assert_eq!(key.open(&bytes, ENDS.0, ENDS.1), Ok(message));
-            prop_assert_eq!(key.open(&bytes, ENDS.1, ENDS.0), Err(Rejected::Forged));
-            prop_assert_eq!(KeepaliveKey::derive(b"two").open(&bytes, ENDS.0, ENDS.1), Err(Rejected::Forged));
+            let length = u32::from(message.length);
+            let bytes = key.seal(&message, ENDS.0, ENDS.1);
+            prop_assert_eq!(&bytes[..4], &SPI.to_be_bytes());
+            prop_assert_eq!(key.open(&bytes, length, ENDS.0, ENDS.1), Ok(message));
+            prop_assert_eq!(key.open(&bytes, length, ENDS.1, ENDS.0), Err(Rejected::Forged));
+            prop_assert_eq!(key.open(&bytes, length.wrapping_add(more), ENDS.0, ENDS.1), Err(Rejected::Forged));
+            prop_assert_eq!(KeepaliveKey::derive(b"two").open(&bytes, length, ENDS.0, ENDS.1), Err(Rejected::Forged));
             let mut altered = bytes;
             altered[at] ^= flip;
-            prop_assert_eq!(key.open(&altered, ENDS.0, ENDS.1), Err(Rejected::Forged));
+            prop_assert_eq!(key.open(&altered, length, ENDS.0, ENDS.1), Err(Rejected::Forged));
         }
 
         #[test]
-        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), LEN)) {
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), LEN), length: u32) {
             let bytes: [u8; LEN] = bytes.try_into().unwrap();
-            prop_assert_eq!(KeepaliveKey::derive(b"one").open(&bytes, ENDS.0, ENDS.1), Err(Rejected::Forged));
+            prop_assert_eq!(KeepaliveKey::derive(b"one").open(&bytes, length, ENDS.0, ENDS.1), Err(Rejected::Forged));
         }
     }
 }

@@ -1,241 +1,349 @@
-//! Which IVCs carry anything, as far as keepalives tell.
+//! Which IVCs carry anything, and how well, as far as keepalives tell.
 //!
-//! Each gateway sends a keepalive on each IVC every [`INTERVAL`]; it says whether the sender hears the
-//! other side's on that IVC. One that is not heard for [`WINDOW`], or on which the other side hears
-//! nothing, is silent and carries no data until that changes; keepalives go on, so it comes back by itself.
+//! Each gateway sends keepalives on each IVC. Each of them promises when the next one comes at the latest (by default after
+//! [`Terms::interval`], later while there is no data on links that are paid by the byte), and says whether the sender hears the other
+//! side's. An IVC over which nothing comes for 2.5 times what was promised, or on which the other side hears
+//! nothing, carries no data until that changes; keepalives go on, so it comes back by itself.
 //!
 //! ```text
-//!            heard, and they hear us
-//!   unknown ────────────────────────► live ◄────────────┐
-//!      │                               │ nothing for     │ heard, and
-//!      │ nothing for GRACE             │ WINDOW, or they │ they hear us
-//!      ▼                               ▼ hear nothing    │
-//!    silent ◄─────────────────────── silent ─────────────┘
+//!             heard, and they hear us
+//!   waiting ─────────────────────────► live ◄───────────────┐
+//!      │                                │ nothing in time,   │ heard, and
+//!      │ nothing for GRACE              │ or they hear       │ they hear us
+//!      ▼                                ▼ nothing            │
+//!    silent ◄──────────────── silent or unheard ────────────┘
 //! ```
 //!
 //! Where no IVC of a tunnel is live, none counts as silent: then the other side's daemon is down, which
 //! must not take the network down, or nothing works anyway.
+//!
+//! When an IVC falls silent or comes back, the other side is told at once on all IVCs of the tunnel: on the IVC itself, which may work
+//! one way, and on the others, which name it.
+//!
+//! All this is sans-IO: [`Liveness::heard`] and [`Liveness::set`] take in what happens, [`Liveness::poll`] says what to send, and
+//! [`Liveness::deadline`] when to ask again.
 
+mod estimate;
+mod ivc;
 mod keys;
 mod message;
+mod pace;
+mod path_mtu;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::Duration,
 };
 
-pub use keys::TunnelKeys;
-pub use message::{KeepaliveKey, Message, Rejected};
+use withy_common::{header, keepalive};
 
+pub use keys::TunnelKeys;
+pub use message::{KeepaliveKey, Message, Received, Rejected};
+pub use path_mtu::BASE as BASE_MTU;
+
+use self::ivc::Ivc;
 use crate::bundle::IvcId;
 
-/// The time between two keepalives on an IVC.
-pub const INTERVAL: Duration = Duration::from_millis(100);
-/// An IVC is silent when nothing was heard for so long: three keepalives, and half a one for delays.
-pub const WINDOW: Duration = Duration::from_millis(350);
+/// The shortest and the longest time between two keepalives.
+pub const INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 /// An IVC that was never heard is silent when it has been known for so long.
 const GRACE: Duration = Duration::from_secs(1);
+/// The shortest time after which silence means anything: the machines at both ends have other things to do, too.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
+
+impl Message {
+    /// The length in bytes of a message without padding, its IP header included.
+    #[expect(clippy::cast_possible_truncation, reason = "80")]
+    pub const LENGTH: u16 = header::LEN + keepalive::LEN as u16;
+}
+
+/// How an IVC is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The time between two keepalives while data flows.
+    pub interval: Duration,
+    /// The time between two keepalives else.
+    pub idle: Duration,
+    /// Whether the link is paid by the byte, so that the other side should be sparing, too.
+    pub metered: bool,
+    /// The address of this gateway's link, while it has one.
+    pub local: Option<Ipv4Addr>,
+    /// Whether the link works, as far as this machine knows.
+    pub up: bool,
+    /// What is known of the path's MTU, where that is probed.
+    pub mtu: Option<PathMtu>,
+}
+
+/// What is known of a path's MTU, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathMtu {
+    /// What the links at both ends carry at most.
+    pub most: u16,
+    /// What an earlier run of the daemon found.
+    pub found: Option<u16>,
+}
+
+/// The state of an IVC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing has come yet.
+    Waiting,
+    /// It carries packets in both directions.
+    Live,
+    /// Nothing comes.
+    Silent,
+    /// The other side hears nothing.
+    Unheard,
+}
+
+/// What is known of an IVC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Report {
+    /// Its state.
+    pub state: State,
+    /// For how long it has been in its state.
+    pub age: Duration,
+    /// The smoothed round-trip time.
+    pub round_trip: Option<Duration>,
+    /// The smallest round-trip time of the last one to two minutes.
+    pub least_round_trip: Option<Duration>,
+    /// The part of this gateway's keepalives that was lost in the last half minute, from 0 to 1.
+    pub loss_tx: Option<f64>,
+    /// The part of the other side's that was lost.
+    pub loss_rx: Option<f64>,
+    /// Whether the path's MTU has been found by probing.
+    pub mtu_found: bool,
+}
+
+/// A keepalive to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The IVC.
+    pub id: IvcId,
+    /// What it says; its length tells how much padding it gets.
+    pub message: Message,
+}
 
 /// What is known of each IVC. Times are since any fixed moment.
 #[derive(Debug, Default)]
 pub struct Liveness {
-    ivcs: BTreeMap<IvcId, Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    since: Duration,
-    heard: Option<Duration>,
-    they_hear: bool,
-    /// The time in the newest message: older ones are replays.
-    newest: u64,
+    ivcs: BTreeMap<IvcId, Ivc>,
+    /// Whether what is silent, or a path's MTU, is another than was told.
+    changed: bool,
+    /// Whether something has come since all were judged.
+    unjudged: bool,
+    /// The time in the newest message.
+    time: u64,
 }
 
 impl Liveness {
-    /// Learns which IVCs there are.
-    pub fn set(&mut self, ids: &BTreeSet<IvcId>, now: Duration) {
-        self.ivcs.retain(|id, _| ids.contains(id));
-        for id in ids {
-            self.ivcs.entry(id.clone()).or_insert(Known {
-                since: now,
-                heard: None,
-                they_hear: false,
-                newest: 0,
-            });
+    /// Learns which IVCs there are, and how they are to be probed. What is known of those that stay is kept. `clock` is the time in
+    /// nanoseconds since the epoch.
+    pub fn set(&mut self, wanted: &BTreeMap<IvcId, Terms>, now: Duration, clock: u64) {
+        // Nobody sends a million probes a second, so that an earlier run's numbers are other ones.
+        let number = u32::try_from(clock / 1_000_000 % (1 << 32)).unwrap_or_default();
+        self.ivcs.retain(|id, _| wanted.contains_key(id));
+        let mut turned = BTreeSet::new();
+        for (id, terms) in wanted {
+            let terms = terms.bounded();
+            match self.ivcs.get_mut(id) {
+                Some(ivc) => {
+                    if ivc.terms.up != terms.up {
+                        turned.insert(id.0);
+                    }
+                    let local = terms.local.or(ivc.terms.local);
+                    ivc.set(Terms { local, ..terms }, number);
+                }
+                None => {
+                    self.ivcs.insert(id.clone(), Ivc::new(terms, now, number));
+                }
+            }
         }
+        self.hasten(&turned);
     }
 
-    /// Takes in a genuine message.
+    /// Takes in a genuine message that came at `at`.
     ///
     /// # Errors
     ///
     /// It is older than another, or of no known IVC.
-    pub fn heard(&mut self, id: &IvcId, message: Message, now: Duration) -> Result<(), Rejected> {
-        let known = self.ivcs.get_mut(id).ok_or(Rejected::Unknown)?;
-        if message.time <= known.newest {
-            return Err(Rejected::Replayed);
+    pub fn heard(&mut self, id: &IvcId, message: &Message, at: Duration) -> Result<(), Rejected> {
+        let ivc = self.ivcs.get_mut(id).ok_or(Rejected::Unknown)?;
+        let before = ivc.mtu.as_ref().map(path_mtu::Search::found);
+        let news = ivc.hear(message, at)?;
+        self.unjudged = true;
+        self.changed |= before != ivc.mtu.as_ref().map(path_mtu::Search::found);
+        if let Some((theirs, ours)) = news.lost {
+            let lost = self.ivcs.iter_mut().find(|(other, ivc)| {
+                other.0 == id.0 && other.2 == theirs && ivc.terms.local == Some(ours)
+            });
+            if let Some((_, ivc)) = lost {
+                ivc.lost(message.time);
+            }
         }
-        known.newest = message.time;
-        known.heard = Some(now);
-        known.they_hear = message.hears;
         Ok(())
     }
 
-    /// Tells whether the other side has been heard on an IVC lately.
+    /// The IVCs on which it matters whether there is data.
     #[must_use]
-    pub fn hears(&self, id: &IvcId, now: Duration) -> bool {
-        self.ivcs.get(id).is_some_and(|known| known.hears(now))
+    pub fn sparing(&self) -> Vec<IvcId> {
+        let sparing = self
+            .ivcs
+            .iter()
+            .filter(|(_, ivc)| ivc.pace.is_sparing(&ivc.terms));
+        sparing.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Takes in how many pieces have crossed an IVC in both directions.
+    pub fn traffic(&mut self, id: &IvcId, pieces: u64, now: Duration) {
+        if let Some(ivc) = self.ivcs.get_mut(id) {
+            ivc.traffic(pieces, now);
+        }
+    }
+
+    /// Judges all IVCs, and returns the keepalives to send now. `clock` is the time in nanoseconds since the epoch.
+    pub fn poll(&mut self, now: Duration, clock: u64) -> Vec<Due> {
+        self.unjudged = false;
+        let mut turned = BTreeSet::new();
+        for (id, ivc) in &mut self.ivcs {
+            if ivc.judge(now) {
+                turned.insert(id.0);
+                self.changed = true;
+            }
+        }
+        self.hasten(&turned);
+        self.time = clock.max(self.time + 1);
+        let lost = self.lost();
+        let mut due = Vec::new();
+        for (id, ivc) in &mut self.ivcs {
+            if !ivc.terms.up {
+                continue;
+            }
+            let before = ivc.mtu.as_ref().map(path_mtu::Search::found);
+            for message in [ivc.speak(now), ivc.probe(now)].into_iter().flatten() {
+                let lost = lost.get(&id.0).map_or(&[] as &[_], Vec::as_slice);
+                let turn = (message.sequence as usize).checked_rem(lost.len());
+                self.time += 1;
+                due.push(Due {
+                    id: id.clone(),
+                    message: Message {
+                        time: self.time,
+                        lost: turn.and_then(|turn| lost.get(turn)).copied(),
+                        ..message
+                    },
+                });
+            }
+            self.changed |= before != ivc.mtu.as_ref().map(path_mtu::Search::found);
+        }
+        due
+    }
+
+    /// The addresses of the IVCs of each tunnel over which nothing comes or can be sent.
+    fn lost(&self) -> BTreeMap<Ipv4Addr, Vec<(Ipv4Addr, Ipv4Addr)>> {
+        let mut lost: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for ((tunnel, _, remote), ivc) in &self.ivcs {
+            if (ivc.state == State::Silent || !ivc.terms.up)
+                && let Some(local) = ivc.terms.local
+            {
+                lost.entry(*tunnel).or_default().push((local, *remote));
+            }
+        }
+        lost
+    }
+
+    /// Has something said at once on all IVCs of some tunnels.
+    fn hasten(&mut self, tunnels: &BTreeSet<Ipv4Addr>) {
+        for (_, ivc) in self
+            .ivcs
+            .iter_mut()
+            .filter(|(id, _)| tunnels.contains(&id.0))
+        {
+            ivc.urgent = true;
+        }
+    }
+
+    /// When to poll again at the latest; none if there is no IVC.
+    #[must_use]
+    pub fn deadline(&self, now: Duration) -> Option<Duration> {
+        if self.unjudged {
+            return Some(now);
+        }
+        let up = self.ivcs.values().filter(|ivc| ivc.terms.up);
+        let down = self.ivcs.values().filter(|ivc| !ivc.terms.up);
+        up.map(|ivc| ivc.due(now))
+            .chain(down.filter_map(Ivc::judged_at))
+            .min()
+    }
+
+    /// Tells whether what is silent, or a path's MTU, has changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Lists the silent IVCs.
     #[must_use]
-    pub fn silent(&self, now: Duration) -> BTreeSet<IvcId> {
+    pub fn silent(&self) -> BTreeSet<IvcId> {
         let live: BTreeSet<_> = self
             .ivcs
             .iter()
-            .filter(|(_, known)| known.is_live(now))
+            .filter(|(_, ivc)| ivc.state == State::Live)
             .map(|((tunnel, ..), _)| *tunnel)
             .collect();
-        self.ivcs
-            .iter()
-            .filter(|(id, known)| live.contains(&id.0) && known.is_silent(now))
-            .map(|(id, _)| id.clone())
-            .collect()
+        let silent = self.ivcs.iter().filter(|(id, ivc)| {
+            live.contains(&id.0) && matches!(ivc.state, State::Silent | State::Unheard)
+        });
+        silent.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The path MTU in bytes that was found for an IVC; until then [`BASE_MTU`] is to be used.
+    #[must_use]
+    pub fn path_mtu(&self, id: &IvcId) -> Option<u16> {
+        self.ivcs.get(id)?.mtu.as_ref()?.found()
+    }
+
+    /// Whether an IVC is known.
+    #[must_use]
+    pub fn knows(&self, id: &IvcId) -> bool {
+        self.ivcs.contains_key(id)
+    }
+
+    /// What is known of an IVC.
+    #[must_use]
+    pub fn report(&self, id: &IvcId, now: Duration) -> Option<Report> {
+        let ivc = self.ivcs.get(id)?;
+        Some(Report {
+            state: ivc.state,
+            age: now.saturating_sub(ivc.since),
+            round_trip: ivc.trip.smoothed(),
+            least_round_trip: ivc.trip.least(),
+            loss_tx: ivc.loss.0.ratio(),
+            loss_rx: ivc.loss.1.ratio(),
+            mtu_found: ivc.mtu.as_ref().is_some_and(path_mtu::Search::is_settled),
+        })
     }
 }
 
-impl Known {
-    fn hears(&self, now: Duration) -> bool {
-        self.heard
-            .is_some_and(|heard| now.saturating_sub(heard) < WINDOW)
-    }
-
-    fn is_live(&self, now: Duration) -> bool {
-        self.hears(now) && self.they_hear
-    }
-
-    fn is_silent(&self, now: Duration) -> bool {
-        match self.heard {
-            Some(_) => !self.is_live(now),
-            None => now.saturating_sub(self.since) >= GRACE,
+impl Terms {
+    fn bounded(self) -> Self {
+        let interval = bounded(self.interval);
+        Self {
+            interval,
+            idle: bounded(self.idle).max(interval),
+            ..self
         }
     }
+}
+
+/// Brings an interval, be it from the wire, into what is possible.
+fn bounded(interval: Duration) -> Duration {
+    interval.clamp(INTERVALS.0, INTERVALS.1)
+}
+
+/// How long nothing may come where something was promised after `interval`: two keepalives may be lost or one be late.
+fn window(interval: Duration) -> Duration {
+    (interval * 5 / 2).max(SHORTEST_WINDOW)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn id(link: &str) -> IvcId {
-        (
-            Ipv4Addr::new(10, 255, 0, 2),
-            link.parse().unwrap(),
-            Ipv4Addr::new(198, 51, 100, 1),
-        )
-    }
-
-    fn known(links: &[&str]) -> Liveness {
-        let mut liveness = Liveness::default();
-        liveness.set(&links.iter().map(|link| id(link)).collect(), Duration::ZERO);
-        liveness
-    }
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    fn hear(liveness: &mut Liveness, link: &str, hears: bool, at: u64) {
-        liveness
-            .heard(
-                &id(link),
-                Message {
-                    hears,
-                    time: at + 1,
-                },
-                ms(at),
-            )
-            .unwrap();
-    }
-
-    #[test]
-    fn a_link_that_falls_silent_is_out_within_the_window_and_comes_back() {
-        let mut liveness = known(&["dsl", "lte"]);
-        for at in (0..1000).step_by(100) {
-            hear(&mut liveness, "dsl", true, at);
-            hear(&mut liveness, "lte", true, at);
-            assert!(liveness.silent(ms(at)).is_empty());
-        }
-        for at in (1000..1300).step_by(100) {
-            hear(&mut liveness, "dsl", true, at);
-        }
-        assert_eq!(liveness.silent(ms(1249)), BTreeSet::new());
-        assert_eq!(liveness.silent(ms(1250)), [id("lte")].into());
-        hear(&mut liveness, "lte", true, 1300);
-        assert_eq!(liveness.silent(ms(1300)), BTreeSet::new());
-    }
-
-    #[test]
-    fn a_link_that_works_one_way_only_is_out() {
-        let mut liveness = known(&["dsl", "lte"]);
-        hear(&mut liveness, "dsl", true, 0);
-        hear(&mut liveness, "lte", false, 0);
-        assert_eq!(liveness.silent(ms(0)), [id("lte")].into());
-        assert!(liveness.hears(&id("lte"), ms(0)));
-    }
-
-    #[test]
-    fn a_link_never_heard_is_out_after_the_grace() {
-        let mut liveness = known(&["dsl", "lte"]);
-        for at in (0..=1000).step_by(100) {
-            hear(&mut liveness, "dsl", true, at);
-        }
-        assert_eq!(liveness.silent(ms(999)), BTreeSet::new());
-        assert_eq!(liveness.silent(ms(1000)), [id("lte")].into());
-    }
-
-    #[test]
-    fn a_daemon_that_is_down_silences_nothing() {
-        let mut liveness = known(&["dsl", "lte"]);
-        hear(&mut liveness, "dsl", true, 0);
-        hear(&mut liveness, "lte", true, 20);
-        assert_eq!(liveness.silent(ms(500)), BTreeSet::new());
-    }
-
-    #[test]
-    fn replays_are_refused() {
-        let mut liveness = known(&["dsl"]);
-        let message = Message {
-            hears: true,
-            time: 7,
-        };
-        assert_eq!(liveness.heard(&id("dsl"), message, ms(0)), Ok(()));
-        assert_eq!(
-            liveness.heard(&id("dsl"), message, ms(100)),
-            Err(Rejected::Replayed)
-        );
-        assert_eq!(
-            liveness.heard(&id("lte"), message, ms(0)),
-            Err(Rejected::Unknown)
-        );
-    }
-
-    proptest! {
-        /// Whatever is heard, a tunnel is never left without an IVC that may carry data.
-        #[test]
-        fn never_are_all_silent(events in prop::collection::vec((0_usize..4, any::<bool>(), 1_u64..400), 0..60)) {
-            let links = ["a", "b", "c", "d"];
-            let mut liveness = known(&links);
-            let mut at = 0;
-            for (link, hears, pause) in events {
-                at += pause;
-                hear(&mut liveness, links[link], hears, at);
-                prop_assert!(liveness.silent(ms(at)).len() < links.len());
-                prop_assert!(liveness.silent(ms(at + 5000)).is_empty());
-            }
-        }
-    }
-}
+mod tests;

@@ -21,7 +21,7 @@ pub struct Agreed {
     pub local_subnets: Vec<Ipv4Net>,
     /// The subnets behind the other gateway.
     pub remote_subnets: Vec<Ipv4Net>,
-    /// The suite of both directions.
+    /// The suite of both directions, by the keys in use.
     pub suite: Suite,
     /// The IVCs.
     pub ivcs: Vec<AgreedIvc>,
@@ -53,6 +53,8 @@ pub struct AgreedIvc {
 pub struct SaKeys {
     /// The SPI.
     pub spi: u32,
+    /// The suite; those of old keys may have another than the one in use.
+    pub suite: Suite,
     /// The key material, as long as the suite says.
     pub material: Zeroizing<Vec<u8>>,
 }
@@ -89,6 +91,7 @@ impl Generation {
         };
         let keys = |way, spi| SaKeys {
             spi,
+            suite,
             material: secret.esp(suite, way, spi),
         };
         Self {

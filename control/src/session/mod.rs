@@ -27,6 +27,7 @@
 
 mod agreed;
 mod auth;
+mod claims;
 mod initiator;
 mod keys;
 mod responder;
@@ -34,9 +35,11 @@ mod saved;
 mod sessions;
 #[cfg(test)]
 mod simulation;
+mod svc;
 mod terms;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
@@ -49,7 +52,12 @@ pub use saved::{Saved, SavedIvc};
 pub use sessions::{Role, Sessions};
 pub use terms::{OwnLink, Profile};
 
-use crate::{config::LinkName, identity::PublicKey, wire::Message};
+use self::claims::{Claim, Claims};
+use crate::{
+    config::LinkName,
+    identity::PublicKey,
+    wire::{Message, Reason},
+};
 
 /// A connection's number, of this daemon's run alone.
 pub type ConnectionId = u64;
@@ -93,8 +101,6 @@ pub enum Action {
         /// The connection.
         connection: ConnectionId,
     },
-    /// Count a connection that ends because the other side does not keep to the protocol.
-    Breach,
     /// Bring the kernel to what is agreed now, and then tell [`Sessions::installed`] this revision.
     Install {
         /// Grows with each change.
@@ -138,6 +144,10 @@ pub struct Context<'a> {
     pub next_connection: &'a mut ConnectionId,
     /// The last revision of what is agreed.
     pub revision: &'a mut u64,
+    /// Who has which private subnet.
+    claims: &'a Claims,
+    /// How many connections were refused, by reason.
+    refusals: &'a mut BTreeMap<&'static str, u64>,
 }
 
 impl Context<'_> {
@@ -153,15 +163,16 @@ impl Context<'_> {
         self.actions.push(Action::Close { connection });
     }
 
-    fn breach(&mut self) {
-        self.actions.push(Action::Breach);
-    }
-
     fn note(&mut self, text: String) {
         self.actions.push(Action::Note(Note {
             warning: false,
             text,
         }));
+    }
+
+    /// Counts a refusal.
+    fn count(&mut self, reason: Reason) {
+        *self.refusals.entry(reason.label()).or_default() += 1;
     }
 
     fn warn(&mut self, text: String) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Action, Agreed, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink, Profile, Random,
-    Responder, SaKeys, Saved,
+    Action, Agreed, Claim, Claims, ConnectionId, ConnectionSecret, Context, Initiator, OwnLink,
+    Profile, Random, Responder, SaKeys, Saved,
 };
 use crate::{
     config::{LinkName, TunnelName},
@@ -28,11 +28,18 @@ pub enum Role {
 /// The negotiated tunnels of a gateway.
 pub struct Sessions {
     tunnels: BTreeMap<TunnelName, Role>,
+    shared: Shared,
+}
+
+/// What the machines of all tunnels have in common.
+struct Shared {
     owners: BTreeMap<ConnectionId, TunnelName>,
     random: Box<dyn Random + Send>,
     actions: VecDeque<Action>,
     next_connection: ConnectionId,
     revision: u64,
+    claims: Claims,
+    refusals: BTreeMap<&'static str, u64>,
 }
 
 impl Sessions {
@@ -41,17 +48,73 @@ impl Sessions {
     pub fn new(random: Box<dyn Random + Send>) -> Self {
         Self {
             tunnels: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            random,
-            actions: VecDeque::new(),
-            next_connection: 0,
-            revision: 0,
+            shared: Shared {
+                owners: BTreeMap::new(),
+                random,
+                actions: VecDeque::new(),
+                next_connection: 0,
+                revision: 0,
+                claims: Claims::default(),
+                refusals: BTreeMap::new(),
+            },
         }
     }
 
     /// Adds a tunnel.
     pub fn add(&mut self, role: Role) {
-        self.tunnels.insert(role.profile().tunnel.clone(), role);
+        let name = role.profile().tunnel.clone();
+        self.shared.claims.set(&name, claim(&role));
+        self.tunnels.insert(name, role);
+    }
+
+    /// Ends a tunnel, tells the other side, and forgets it.
+    pub fn remove(&mut self, tunnel: &TunnelName, reason: &str, now: Duration) {
+        self.leave(tunnel, reason, now);
+        self.tunnels.remove(tunnel);
+        self.shared.claims.set(tunnel, None);
+    }
+
+    /// Ends a tunnel and tells the other side. An initiator makes it anew.
+    pub fn leave(&mut self, tunnel: &TunnelName, reason: &str, now: Duration) {
+        self.with(tunnel, now, |role, context| match role {
+            Role::Initiator(initiator) => initiator.leave(reason, context),
+            Role::Responder(responder) => responder.leave(reason, context),
+        });
+    }
+
+    /// Takes another configuration of a tunnel that goes on: neither the other gateway's key nor who opens the tunnel may
+    /// differ. `target` is where an initiator connects to.
+    pub fn update(&mut self, profile: Profile, target: Option<SocketAddrV4>, now: Duration) {
+        let tunnel = profile.tunnel.clone();
+        self.with(&tunnel, now, |role, context| match (role, target) {
+            (Role::Initiator(initiator), Some(target)) => {
+                initiator.update(profile, target, context);
+            }
+            (Role::Responder(responder), _) => responder.update(profile, context),
+            (Role::Initiator(_), None) => {}
+        });
+    }
+
+    /// Drops the IVCs of a link in order, which is about to go: those of one tunnel, or of all.
+    pub fn retire(&mut self, tunnel: Option<&TunnelName>, link: &LinkName, now: Duration) {
+        let retire = |role: &mut Role, context: &mut Context<'_>| match role {
+            Role::Initiator(initiator) => initiator.retire(link, context),
+            Role::Responder(responder) => responder.retire(link, context),
+        };
+        match tunnel {
+            Some(tunnel) => self.with(tunnel, now, retire),
+            None => self.with_all(now, retire),
+        }
+    }
+
+    /// How many connections were refused after their handshakes, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.shared
+            .refusals
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+            .collect()
     }
 
     /// Lists the tunnels.
@@ -59,17 +122,23 @@ impl Sessions {
         self.tunnels.iter()
     }
 
+    /// A tunnel, if it is negotiated.
+    #[must_use]
+    pub fn role(&self, tunnel: &TunnelName) -> Option<&Role> {
+        self.tunnels.get(tunnel)
+    }
+
     /// Whether a connection is still wanted.
     #[must_use]
     pub fn knows(&self, id: ConnectionId) -> bool {
-        self.owners.contains_key(&id)
+        self.shared.owners.contains_key(&id)
     }
 
     /// Takes what is to be done next.
     pub fn poll(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
+        let action = self.shared.actions.pop_front()?;
         if let Action::Close { connection } = &action {
-            self.owners.remove(connection);
+            self.shared.owners.remove(connection);
         }
         Some(action)
     }
@@ -102,9 +171,9 @@ impl Sessions {
         let waits =
             |role: &&Role| matches!(role, Role::Responder(_)) && role.profile().peer == peer;
         let tunnel = self.tunnels.values().find(waits)?.profile().tunnel.clone();
-        self.next_connection += 1;
-        let id = self.next_connection;
-        self.owners.insert(id, tunnel);
+        self.shared.next_connection += 1;
+        let id = self.shared.next_connection;
+        self.shared.owners.insert(id, tunnel);
         self.with_owner(id, now, |role, context| match role {
             Role::Initiator(_) => context.close(id),
             Role::Responder(responder) => {
@@ -120,7 +189,7 @@ impl Sessions {
             Role::Initiator(initiator) => initiator.closed(id, reason, context),
             Role::Responder(responder) => responder.closed(id, reason, context),
         });
-        self.owners.remove(&id);
+        self.shared.owners.remove(&id);
     }
 
     /// Takes in a message.
@@ -141,31 +210,23 @@ impl Sessions {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Duration) {
-        let endpoints: Vec<(TunnelName, Ipv4Addr)> = self
-            .tunnels
-            .iter()
-            .filter_map(|(name, role)| Some((name.clone(), role.agreed()?.remote)))
-            .collect();
         self.with_all(now, |role, context| match role {
-            Role::Initiator(initiator) => {
-                let own = &initiator.profile().tunnel;
-                let others = endpoints.iter().filter(|(name, _)| name != own);
-                let taken = others.map(|(_, endpoint)| *endpoint).collect();
-                initiator.set_taken(taken);
-                initiator.tick(context);
-            }
+            Role::Initiator(initiator) => initiator.tick(context),
             Role::Responder(responder) => responder.tick(context),
         });
     }
 
-    /// Asks for new keys of a tunnel at once; returns whether this gateway opens that tunnel.
+    /// Asks for new keys of a tunnel at once; returns whether there is anyone to make them with.
     pub fn renew(&mut self, tunnel: &TunnelName, now: Duration) -> bool {
         let mut asked = false;
         self.with(tunnel, now, |role, context| {
-            if let Role::Initiator(initiator) = role {
-                initiator.renew(context);
-                asked = true;
-            }
+            asked = match role {
+                Role::Initiator(initiator) => {
+                    initiator.renew(context);
+                    true
+                }
+                Role::Responder(responder) => responder.renew(context),
+            };
         });
         asked
     }
@@ -197,15 +258,14 @@ impl Sessions {
         now: Duration,
         act: impl FnOnce(&mut Role, &mut Context<'_>),
     ) {
-        if let Some(tunnel) = self.owners.get(&id).cloned() {
+        if let Some(tunnel) = self.shared.owners.get(&id).cloned() {
             self.with(&tunnel, now, act);
         }
     }
 
     fn with_all(&mut self, now: Duration, mut act: impl FnMut(&mut Role, &mut Context<'_>)) {
-        let names: Vec<_> = self.tunnels.keys().cloned().collect();
-        for name in names {
-            self.with(&name, now, &mut act);
+        for (name, role) in &mut self.tunnels {
+            self.shared.run(name, role, now, &mut act);
         }
     }
 
@@ -215,9 +275,21 @@ impl Sessions {
         now: Duration,
         act: impl FnOnce(&mut Role, &mut Context<'_>),
     ) {
-        let Some(role) = self.tunnels.get_mut(tunnel) else {
-            return;
-        };
+        if let Some(role) = self.tunnels.get_mut(tunnel) {
+            self.shared.run(tunnel, role, now, act);
+        }
+    }
+}
+
+impl Shared {
+    /// Lets a machine act.
+    fn run(
+        &mut self,
+        tunnel: &TunnelName,
+        role: &mut Role,
+        now: Duration,
+        act: impl FnOnce(&mut Role, &mut Context<'_>),
+    ) {
         let mut actions = Vec::new();
         let mut context = Context {
             now,
@@ -225,18 +297,45 @@ impl Sessions {
             actions: &mut actions,
             next_connection: &mut self.next_connection,
             revision: &mut self.revision,
+            claims: &self.claims,
+            refusals: &mut self.refusals,
         };
         act(role, &mut context);
         for action in &actions {
-            if let Action::Connect { connection, .. } = action {
-                self.owners.insert(*connection, tunnel.clone());
+            match action {
+                Action::Connect { connection, .. } => {
+                    self.owners.insert(*connection, tunnel.clone());
+                }
+                Action::Install { .. } => self.claims.set(tunnel, claim(role)),
+                _ => {}
             }
         }
         self.actions.extend(actions);
     }
 }
 
+/// What the other gateway of a tunnel has.
+fn claim(role: &Role) -> Option<Claim> {
+    let svc = match role {
+        Role::Initiator(initiator) => initiator.svc(),
+        Role::Responder(responder) => responder.svc(),
+    };
+    svc.map(|svc| Claim {
+        endpoint: svc.endpoints.1,
+        subnets: svc.granted.remote.clone(),
+    })
+}
+
 impl Role {
+    /// Why the tunnel could not be made last, until it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Initiator(initiator) => initiator.trouble(),
+            Self::Responder(responder) => responder.trouble(),
+        }
+    }
+
     /// The tunnel's configuration.
     #[must_use]
     pub fn profile(&self) -> &Profile {

@@ -49,6 +49,7 @@ pub struct OwnLink {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Granted {
     pub(super) suite: Suite,
+    pub(super) split: SplitPolicy,
     pub(super) local: Vec<Ipv4Net>,
     pub(super) remote: Vec<Ipv4Net>,
 }
@@ -74,6 +75,33 @@ impl Profile {
             taken,
             link,
         }
+    }
+
+    /// Whether an initiator with another configuration asks for the same.
+    pub(super) fn asks_like(&self, other: &Self) -> bool {
+        let asks = |profile: &Self| {
+            let Self {
+                local,
+                remote,
+                suites,
+                split,
+                ..
+            } = profile.clone();
+            (local, remote, suites, split)
+        };
+        asks(self) == asks(other)
+    }
+
+    /// Whether what was granted may still be.
+    pub(super) fn allows(&self, granted: &Granted) -> bool {
+        let within = |nets: &[Ipv4Net], allowed: &[Ipv4Net]| {
+            nets.iter()
+                .all(|net| allowed.iter().any(|allowed| allowed.contains(net)))
+        };
+        within(&granted.local, &self.local)
+            && within(&granted.remote, &self.remote)
+            && self.suites.contains(&granted.suite)
+            && self.split == granted.split
     }
 
     /// Judges an initiator's request.
@@ -108,6 +136,7 @@ impl Profile {
         }
         Ok(Granted {
             suite,
+            split: self.split,
             local,
             remote,
         })

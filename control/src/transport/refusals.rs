@@ -17,18 +17,15 @@ pub(super) enum Refusal {
     HalfOpen,
     /// What came was no message, or one that cannot be read.
     Message,
-    /// The other gateway did not keep to the protocol.
-    Protocol,
 }
 
-const NAMES: [(Refusal, &str); 7] = [
+const NAMES: [(Refusal, &str); 6] = [
     (Refusal::UnknownKey, "unknown_key"),
     (Refusal::Tls, "tls"),
     (Refusal::Timeout, "timeout"),
     (Refusal::Rate, "rate"),
     (Refusal::HalfOpen, "half_open"),
     (Refusal::Message, "message"),
-    (Refusal::Protocol, "protocol"),
 ];
 
 /// Counts refused connections; what a gateway's listener, connector and machines have in common.
@@ -42,11 +39,6 @@ impl Refusals {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-
-    /// Counts a connection that is ended because the other gateway did not keep to the protocol.
-    pub fn count_protocol(&self) {
-        self.count(Refusal::Protocol);
     }
 
     /// Returns each reason's name and how often it was one.

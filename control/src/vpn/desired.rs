@@ -1,14 +1,16 @@
 //! The kernel objects of all tunnels and links.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
 use super::{
     Running, RunningSa, RunningTunnels,
     path::{BUNDLE_MTU, Path, SHIM},
+    tables,
 };
 use crate::{
+    api::status::LinkState,
     bundle::Slots,
     config::{self, Config},
     kernel::facts::LinkFacts,
@@ -24,8 +26,8 @@ use crate::{
     },
 };
 
-/// The first routing table, and the priority of the rules, of links: an otherwise unused range.
-const LINK_TABLES: u32 = 5700;
+/// The priority of the rules of links.
+const RULE_PRIORITY: u32 = 5700;
 /// The priority of Withy's policies.
 const POLICY_PRIORITY: u32 = 5700;
 /// The least memory in bytes for packets that wait for their fragments: with less, and with the
@@ -70,9 +72,10 @@ pub fn desired<'a>(
     let mut desired = Desired::empty();
     desired.add(Object::Bundle(bundle_device()))?;
     host(&mut desired)?;
-    for (number, (name, link)) in (0..).zip(&config.links) {
-        if let Some(view) = links.get(name) {
-            self::link(&mut desired, number, link, view)?;
+    let tables = tables::of(config.links.keys());
+    for (name, link) in &config.links {
+        if let (Some(view), Some(table)) = (links.get(name), tables.get(name)) {
+            self::link(&mut desired, *table, link, view)?;
         }
     }
     let lan = config
@@ -100,10 +103,14 @@ pub fn desired<'a>(
 /// What belongs to a remote subnet must not leave in plain text because nothing is negotiated for it
 /// yet: it goes into the bundle device, whose program drops it.
 fn closed(desired: &mut Desired, config: &Config, running: &RunningTunnels) -> Result<(), Wanted> {
-    for (name, tunnel) in &config.tunnels {
-        let open = running.get(name).map(|tunnel| &tunnel.subnets.remote);
+    // Another tunnel may have what this one could have.
+    let open: BTreeSet<_> = running
+        .values()
+        .flat_map(|tunnel| &tunnel.subnets.remote)
+        .collect();
+    for tunnel in config.tunnels.values() {
         for subnet in &tunnel.subnets.remote {
-            if open.is_none_or(|open| !open.contains(subnet)) {
+            if !open.contains(subnet) {
                 desired.add(into_bundle(*subnet, None, RouteMetrics::default()))?;
             }
         }
@@ -154,7 +161,7 @@ fn host(desired: &mut Desired) -> Result<(), Wanted> {
 /// A link's own way out, for what the gateway itself sends from the link's address.
 fn link(
     desired: &mut Desired,
-    number: u32,
+    table: u32,
     link: &config::Link,
     view: &LinkView,
 ) -> Result<(), Wanted> {
@@ -166,13 +173,13 @@ fn link(
     desired.add(Object::Sysctl(Sysctl::exactly(filter, 2)))?;
     let (Some(address), true) = (
         view.address,
-        view.state == crate::api::status::LinkState::Up,
+        // What is said over a link that is about to go leaves by it, too.
+        matches!(view.state, LinkState::Up | LinkState::Disabled),
     ) else {
         return Ok(());
     };
-    let table = LINK_TABLES + number;
     desired.add(Object::Rule(Rule {
-        priority: LINK_TABLES,
+        priority: RULE_PRIORITY,
         from: address.into(),
         table,
     }))?;

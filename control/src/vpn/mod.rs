@@ -4,9 +4,10 @@ mod desired;
 pub mod overhead;
 mod path;
 mod running;
+mod tables;
 
 pub(crate) use desired::bundle_device;
 pub use desired::{Wanted, desired};
 pub(crate) use path::ASSUMED_MTU;
-pub use path::{Path, mtu as path_mtu};
-pub use running::{IllegalSa, Running, RunningSa, RunningTunnels, manual};
+pub use path::{Path, most as most_mtu, mtu as path_mtu};
+pub use running::{IllegalSa, IvcMtu, Running, RunningIvc, RunningSa, RunningTunnels, manual};

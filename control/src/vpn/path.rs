@@ -2,10 +2,11 @@
 
 use withy_common::{header, split::MAX_PIECES};
 
-use super::{Running, overhead};
+use super::{IvcMtu, Running, RunningIvc, overhead};
 use crate::{
-    config::{Mss, Setting, SplitPolicy},
+    config::{Mss, SplitPolicy},
     link::Links,
+    liveness::BASE_MTU,
 };
 
 /// The longest ESP packet in bytes that the bundle device takes: enough for jumbo frames of the
@@ -31,10 +32,14 @@ impl Path {
     /// Computes the sizes of a tunnel over links as they are now.
     ///
     /// All IVCs count, also those that are unusable at the moment: a path MTU that changes with every
-    /// cut would break more than it mends.
+    /// cut would break more than it mends. Only those whose MTU was never found do not, as long as there are others.
     #[must_use]
     pub fn of(tunnel: &Running, links: &Links) -> Self {
-        let mtus = || (0..tunnel.ivcs.len()).map(|index| mtu(tunnel, index, links));
+        let mut known: Vec<_> = tunnel.ivcs.iter().filter(|ivc| ivc.is_known()).collect();
+        if known.is_empty() {
+            known = tunnel.ivcs.iter().collect();
+        }
+        let mtus = || known.iter().map(|ivc| mtu(ivc, links));
         let narrowest = mtus().min().unwrap_or(ASSUMED_MTU);
         let outer = match tunnel.split {
             SplitPolicy::WholeOnly => narrowest,
@@ -55,18 +60,33 @@ impl Path {
     }
 }
 
-/// Returns the MTU in bytes of the IVC at `index` of a tunnel.
+/// Returns the MTU in bytes to use on an IVC.
 #[must_use]
-pub fn mtu(tunnel: &Running, index: usize, links: &Links) -> u32 {
-    let Some(ivc) = tunnel.ivcs.get(index) else {
-        return ASSUMED_MTU;
-    };
+pub fn mtu(ivc: &RunningIvc, links: &Links) -> u32 {
     match ivc.mtu {
-        Setting::Fixed(mtu) => mtu.get().into(),
-        Setting::Auto => links
-            .get(&ivc.link)
-            .and_then(|link| link.interface.as_ref())
-            .map_or(ASSUMED_MTU, |interface| interface.mtu),
+        IvcMtu::Fixed(mtu) => mtu.get().into(),
+        IvcMtu::Probed { found, .. } => most(ivc, links).min(found.unwrap_or(BASE_MTU).into()),
+    }
+}
+
+/// Returns the most that an IVC's path may carry, in bytes, as far as the links at its ends tell.
+#[must_use]
+pub fn most(ivc: &RunningIvc, links: &Links) -> u32 {
+    let there = match ivc.mtu {
+        IvcMtu::Fixed(mtu) => return mtu.get().into(),
+        IvcMtu::Probed { there, .. } => there.map_or(BUNDLE_MTU, |there| there.get().into()),
+    };
+    links
+        .get(&ivc.link)
+        .and_then(|link| link.interface.as_ref())
+        .map_or(ASSUMED_MTU, |interface| interface.mtu)
+        .min(there)
+}
+
+impl RunningIvc {
+    /// Whether its MTU is more than assumed.
+    fn is_known(&self) -> bool {
+        !matches!(self.mtu, IvcMtu::Probed { found: None, .. })
     }
 }
 

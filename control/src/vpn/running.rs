@@ -1,11 +1,11 @@
 //! Tunnels as they run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use crate::{
     config::{
-        Config, Delay, Endpoints, Ivc, Manual, Mss, Sa, SplitPolicy, Subnets, Suite, Tunnel,
-        TunnelName,
+        Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Sa, Setting, SplitPolicy,
+        Subnets, Suite, Tunnel, TunnelName,
     },
     reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
 };
@@ -18,7 +18,7 @@ pub struct Running {
     /// The two private networks.
     pub subnets: Subnets,
     /// The IVCs; none while the first is still being set up.
-    pub ivcs: Vec<Ivc>,
+    pub ivcs: Vec<RunningIvc>,
     /// When packets are split.
     pub split: SplitPolicy,
     /// What TCP's MSS is clamped to.
@@ -33,6 +33,53 @@ pub struct Running {
     pub inbound: Vec<RunningSa>,
     /// The anti-replay window in packets.
     pub replay_window: u32,
+}
+
+/// An IVC of a running tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningIvc {
+    /// The link of this gateway.
+    pub link: LinkName,
+    /// The address of the other gateway's link.
+    pub remote: Ipv4Addr,
+    /// The rate towards the other gateway.
+    pub rate: Rate,
+    /// The one-way latency.
+    pub latency: Delay,
+    /// The path's MTU.
+    pub mtu: IvcMtu,
+}
+
+/// Where an IVC's MTU comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IvcMtu {
+    /// From the configuration.
+    Fixed(Mtu),
+    /// It is probed.
+    Probed {
+        /// What the other gateway's link carries, if that is known.
+        there: Option<Mtu>,
+        /// What probing has found, in bytes.
+        found: Option<u16>,
+    },
+}
+
+impl From<&Ivc> for RunningIvc {
+    fn from(ivc: &Ivc) -> Self {
+        Self {
+            link: ivc.link.clone(),
+            remote: ivc.remote,
+            rate: ivc.rate,
+            latency: ivc.latency,
+            mtu: match ivc.mtu {
+                Setting::Fixed(mtu) => IvcMtu::Fixed(mtu),
+                Setting::Auto => IvcMtu::Probed {
+                    there: None,
+                    found: None,
+                },
+            },
+        }
+    }
 }
 
 /// One direction of a running tunnel's ESP.
@@ -77,7 +124,7 @@ impl Running {
         Ok(Self {
             endpoints: manual.endpoints,
             subnets: tunnel.subnets.clone(),
-            ivcs: manual.ivcs.clone(),
+            ivcs: manual.ivcs.iter().map(RunningIvc::from).collect(),
             split: tunnel.split,
             mss: tunnel.mss,
             queue: tunnel.queue,

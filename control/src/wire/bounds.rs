@@ -64,6 +64,7 @@ impl Message {
             | Self::KeySwitch(_)
             | Self::KeySwitched(_)
             | Self::LinkAvailable(_)
+            | Self::KeyRenew(_)
             | Self::LinkState(_)
             | Self::Echo(_)
             | Self::EchoReply(_) => Ok(()),

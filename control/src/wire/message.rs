@@ -279,6 +279,15 @@ pub struct LinkAvailable {
     pub svc: u64,
 }
 
+/// The responder wants new keys made: its operator asks for them, or what it grants is about to be something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeyRenew {
+    /// The SVC.
+    #[n(0)]
+    pub svc: u64,
+}
+
 /// An IVC is over. Either side may say so, on any connection of the SVC.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -371,4 +380,5 @@ messages! {
     14 LinkState(LinkState), "Link_State";
     15 Echo(Echo), "Echo";
     16 EchoReply(Echo), "Echo_Reply";
+    17 KeyRenew(KeyRenew), "Key_Renew";
 }

@@ -14,7 +14,7 @@ pub use bounds::{Excess, MAX_DETAIL, MAX_PREFIX, MAX_SUBNETS, MAX_SUITES, MAX_TA
 pub use codec::{Decoder, Frame, WireError, encode};
 pub use header::{HEADER_LEN, MARK, MAX_LENGTH};
 pub use message::{
-    Echo, Hello, HelloReply, Join, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
+    Echo, Hello, HelloReply, Join, KeyRenew, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
     LinkAuthChallenge, LinkAuthResponse, LinkAuthResult, LinkAvailable, LinkDrop, LinkFacts,
     LinkState, LinkTarget, Message, NEWEST_VERSION, OLDEST_VERSION, Subnet, SvcCreateReply,
     SvcCreateRequest, SvcTerms,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    Echo, Hello, HelloReply, Join, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
+    Echo, Hello, HelloReply, Join, KeyRenew, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
     LinkAuthChallenge, LinkAuthResponse, LinkAuthResult, LinkAvailable, LinkDrop, LinkFacts,
     LinkState, LinkTarget, MAX_DETAIL, MAX_PREFIX, MAX_SUBNETS, MAX_SUITES, MAX_TAKEN, MAX_TEXT,
     Message, Reason, Subnet, SvcCreateReply, SvcCreateRequest, SvcTerms, Verdict, bounds::cut,
@@ -155,6 +155,7 @@ fn links() -> impl Strategy<Value = Message> {
     prop_oneof![
         link_add(),
         available.prop_map(Message::LinkAvailable),
+        any::<u64>().prop_map(|svc| Message::KeyRenew(KeyRenew { svc })),
         drop.prop_map(Message::LinkDrop),
         state.prop_map(Message::LinkState),
     ]

@@ -47,28 +47,47 @@ pub enum Reason {
     Busy,
     /// The message makes no sense at this point.
     Unexpected,
+    /// Another gateway with the same key has the tunnel, and is there.
+    Occupied,
     /// A reason of a later version.
     Other(u16),
 }
 
-const CODES: [(u16, Reason, &str); 13] = [
-    (1, Reason::Version, "no common protocol version"),
-    (2, Reason::NoTunnel, "no tunnel for this key"),
+const CODES: [(u16, Reason, &str, &str); 14] = [
+    (1, Reason::Version, "version", "no common protocol version"),
+    (2, Reason::NoTunnel, "no_tunnel", "no tunnel for this key"),
     (
         3,
         Reason::Authentication,
+        "authentication",
         "the response to the challenge is wrong",
     ),
-    (4, Reason::Translated, "addresses are translated on the way"),
-    (5, Reason::NoLink, "no additional link"),
-    (6, Reason::Unknown, "no such SVC or IVC"),
-    (7, Reason::Subnets, "the subnets do not match"),
-    (8, Reason::SubnetTaken, "another tunnel has a subnet"),
-    (9, Reason::Suite, "no common suite"),
-    (10, Reason::Split, "the split policies differ"),
-    (11, Reason::NoEndpoint, "no endpoint address is left"),
-    (12, Reason::Busy, "too busy"),
-    (13, Reason::Unexpected, "unexpected message"),
+    (
+        4,
+        Reason::Translated,
+        "translated",
+        "addresses are translated on the way",
+    ),
+    (5, Reason::NoLink, "no_link", "no additional link"),
+    (6, Reason::Unknown, "unknown", "no such SVC or IVC"),
+    (7, Reason::Subnets, "subnets", "the subnets do not match"),
+    (
+        8,
+        Reason::SubnetTaken,
+        "subnet_taken",
+        "another tunnel has a subnet",
+    ),
+    (9, Reason::Suite, "suite", "no common suite"),
+    (10, Reason::Split, "split", "the split policies differ"),
+    (
+        11,
+        Reason::NoEndpoint,
+        "no_endpoint",
+        "no endpoint address is left",
+    ),
+    (12, Reason::Busy, "busy", "too busy"),
+    (13, Reason::Unexpected, "unexpected", "unexpected message"),
+    (14, Reason::Occupied, "occupied", "the tunnel is in use"),
 ];
 
 impl Verdict {
@@ -102,12 +121,19 @@ impl Verdict {
             CODES
                 .iter()
                 .find(|(code, ..)| *code == self.code)
-                .map_or(Reason::Other(self.code), |(_, reason, _)| *reason)
+                .map_or(Reason::Other(self.code), |(_, reason, ..)| *reason)
         })
     }
 }
 
 impl Reason {
+    /// The name by which refusals are counted.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        let known = CODES.iter().find(|(_, reason, ..)| *reason == self);
+        known.map_or("other", |(_, _, label, _)| label)
+    }
+
     fn code(self) -> u16 {
         match self {
             // Zero is success, which no refusal may look like.
@@ -115,7 +141,7 @@ impl Reason {
             Self::Other(code) => code,
             known => CODES
                 .iter()
-                .find(|(_, reason, _)| *reason == known)
+                .find(|(_, reason, ..)| *reason == known)
                 .map_or(u16::MAX, |(code, ..)| *code),
         }
     }
@@ -123,7 +149,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match CODES.iter().find(|(_, reason, _)| reason == self) {
+        match CODES.iter().find(|(_, reason, ..)| reason == self) {
             Some((.., text)) => f.write_str(text),
             None => write!(f, "reason {}", self.code()),
         }
@@ -149,7 +175,7 @@ mod tests {
 
     #[test]
     fn reasons_survive_the_wire() {
-        for (_, reason, text) in CODES {
+        for (_, reason, _, text) in CODES {
             let bytes = minicbor::to_vec(Verdict::refused(reason, "why")).unwrap();
             let verdict: Verdict = minicbor::decode(&bytes).unwrap();
             assert_eq!(verdict.reason(), Some(reason));

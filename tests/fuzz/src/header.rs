@@ -51,11 +51,10 @@ fn arrive(mut header: Ipv4Header, payload: &[u8]) {
     let offset = u32::from(header.fragment() & OFFSET_MASK) * 8;
     assert!(offset + u32::from(header.total_len()) <= 0xffff);
     assert_eq!(inbound::is_first(&header), offset == 0);
-    if keepalive::may_be(&header) {
+    let spi = payload.first_chunk().map(|spi| u32::from_be_bytes(*spi));
+    if spi.is_some_and(|spi| keepalive::is(&header, spi)) {
         // Its length has been checked, so all of it is there.
-        assert!(payload.first_chunk().is_some_and(|bytes| {
-            keepalive::is(bytes) == bytes.starts_with(&keepalive::SPI.to_be_bytes())
-        }));
+        assert!(payload.len() >= keepalive::LEN && !header.is_fragment());
     }
     let ivc = IvcRx {
         source: 0x0102_0304,

@@ -19,15 +19,19 @@ pub fn run(bytes: &[u8]) {
     let Some(bytes) = bytes.first_chunk::<LEN>() else {
         return;
     };
-    if let Ok(message) = KEY.open(bytes, ENDS.0, ENDS.1) {
-        assert_eq!(seal(message), *bytes, "{message:?}");
-        let elsewhere = KEY.open(bytes, ENDS.1, ENDS.0);
+    // The length that the message itself tells.
+    let length = u32::from(u16::from_be_bytes([bytes[34], bytes[35]]));
+    if let Ok(message) = KEY.open(bytes, length, ENDS.0, ENDS.1) {
+        assert_eq!(seal(&message), *bytes, "{message:?}");
+        let longer = KEY.open(bytes, length + 1, ENDS.0, ENDS.1);
+        assert_eq!(longer, Err(Rejected::Forged));
+        let elsewhere = KEY.open(bytes, length, ENDS.1, ENDS.0);
         assert_eq!(elsewhere, Err(Rejected::Forged));
     }
 }
 
 /// Writes a message that [`run`] believes.
 #[must_use]
-pub fn seal(message: Message) -> [u8; LEN] {
+pub fn seal(message: &Message) -> [u8; LEN] {
     KEY.seal(message, ENDS.0, ENDS.1)
 }

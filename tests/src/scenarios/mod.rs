@@ -9,6 +9,7 @@ mod hostile;
 mod hub;
 mod kernel_tools;
 mod negotiation;
+mod operator;
 mod policies;
 mod refusal;
 mod repair;
@@ -116,6 +117,7 @@ pub fn all() -> Vec<Scenario> {
         negotiation::SCENARIOS,
         attacks::SCENARIOS,
         hub::SCENARIOS,
+        operator::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,

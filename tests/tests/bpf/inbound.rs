@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv4Options};
-use withy_common::maps::Split;
+use withy_common::{keepalive, maps::Split};
 
 use crate::{
     packets::{ETHERNET, Frame, parse},
@@ -178,35 +178,93 @@ fn other_traffic_passes_untouched() {
     assert_eq!(rig.all_drops(), 0);
 }
 
+/// A keepalive without padding, of bytes that nothing else has.
+fn keepalive(padding: usize) -> Frame {
+    let mut frame = Frame::esp(remote(1), local(1), 0);
+    frame.payload = vec![7; keepalive::LEN];
+    frame.payload[..4].copy_from_slice(&keepalive::SPI.to_be_bytes());
+    frame.payload.resize(keepalive::LEN + padding, 0);
+    frame
+}
+
 #[test]
 fn keepalives_are_taken_out_for_the_controller() {
     let mut rig = Rig::new(&[(1_000_000, 1), (1_000_000, 1)], Split::Mtu);
-    let keepalive = |payload: Vec<u8>| {
-        let mut frame = Frame::esp(remote(1), local(1), 48);
-        frame.payload = payload;
-        frame.bytes()
-    };
-    let mut genuine = vec![7; 48];
-    genuine[..4].copy_from_slice(&[0, 0, 0, 0x57]);
-    for (program, pass, taken) in [
-        ("link_rx_tc", NEXT, SHOT),
-        ("link_rx_xdp", XDP_PASS, XDP_DROP),
-    ] {
-        assert_eq!(rig.run(program, &keepalive(genuine.clone())).verdict, taken);
-        let came = rig.tables.keepalives();
-        assert_eq!(came.len(), 1, "{program}");
-        assert_eq!(
-            (came[0].counters, came[0].bytes.to_vec()),
-            (1, genuine.clone()),
-            "{program}"
-        );
-        // An ESP packet that only has the length, and one from elsewhere.
-        assert_eq!(rig.run(program, &keepalive(vec![7; 48])).verdict, pass);
-        let stranger = Frame::esp(remote(9), local(1), 48).bytes();
-        assert_eq!(rig.run(program, &stranger).verdict, taken);
-        assert_eq!(rig.tables.keepalives().len(), 0, "{program}");
+    let mut came = rig.tables.take_keepalives().unwrap();
+    for (program, taken) in [("link_rx_tc", SHOT), ("link_rx_xdp", XDP_DROP)] {
+        for padding in [0, 1, 700, 1400] {
+            let frame = keepalive(padding);
+            let fixed = frame.payload[..keepalive::LEN].to_vec();
+            let name = format!("{program}, {padding} bytes of padding");
+            assert_eq!(rig.run(program, &frame.bytes()).verdict, taken, "{name}");
+            let came = came.take();
+            assert_eq!(came.len(), 1, "{name}");
+            let found = &came[0];
+            assert_eq!((found.counters, found.bytes.to_vec()), (1, fixed), "{name}");
+            assert_eq!(
+                found.total as usize,
+                20 + keepalive::LEN + padding,
+                "{name}"
+            );
+            assert!(found.time > 0, "{name}");
+        }
     }
-    assert_eq!(rig.all_drops(), 2);
+    assert_eq!(
+        (rig.all_drops(), rig.tables.counters(1).unwrap().rx.pieces),
+        (0, 0)
+    );
+}
+
+#[test]
+fn what_is_no_keepalive_is_not_taken_for_one() {
+    let mut rig = Rig::new(&[(1_000_000, 1), (1_000_000, 1)], Split::Mtu);
+    let mut came = rig.tables.take_keepalives().unwrap();
+    let with_payload = |change: fn(&mut Vec<u8>)| {
+        let mut frame = keepalive(0);
+        change(&mut frame.payload);
+        frame
+    };
+    let pass = [NEXT, XDP_PASS];
+    let dropped = [SHOT, XDP_DROP];
+    let cases = [
+        (
+            "another SPI",
+            with_payload(|payload| payload[3] = 0x58).bytes(),
+            pass,
+        ),
+        (
+            "too short",
+            with_payload(|payload| payload.truncate(keepalive::LEN - 1)).bytes(),
+            pass,
+        ),
+        (
+            "its first fragment",
+            keepalive(800).fragment(0, true).bytes(),
+            pass,
+        ),
+        (
+            "a later fragment",
+            keepalive(800).fragment(800, false).bytes(),
+            pass,
+        ),
+        ("cut off", cut(keepalive(800).bytes(), 500), dropped),
+        (
+            "from elsewhere",
+            with(keepalive(0), |header| header.source = [203, 0, 113, 9]).bytes(),
+            dropped,
+        ),
+    ];
+    for (name, packet, verdicts) in cases {
+        for (program, verdict) in ["link_rx_tc", "link_rx_xdp"].into_iter().zip(verdicts) {
+            assert_eq!(
+                rig.run(program, &packet).verdict,
+                verdict,
+                "{program}: {name}"
+            );
+        }
+        assert_eq!(came.take().len(), 0, "{name}");
+    }
+    assert_eq!((rig.drops("rx_truncated"), rig.drops("rx_no_ivc")), (2, 2));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::config::{
 pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     interfaces(draft, sink);
     addresses(&draft.links, sink);
+    probes(&draft.links, sink);
     let names: Vec<&str> = draft
         .links
         .iter()
@@ -63,6 +64,17 @@ fn addresses(links: &[LinkDraft], sink: &mut Sink) {
                 message,
                 "write the address of the provider's router",
             );
+        }
+    }
+}
+
+/// Idle links are not probed more often than others.
+fn probes(links: &[LinkDraft], sink: &mut Sink) {
+    for probe in links.iter().filter_map(|link| link.probe.as_ref()) {
+        let interval = probe.interval();
+        if let Some(idle) = probe.idle.as_ref().filter(|idle| idle.value < interval) {
+            let message = format!("{} is less than the interval, {interval}", idle.value);
+            sink.error(&idle.at, message, "leave it out, or write a longer time");
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Private subnets and tunnel endpoints: who owns which part of the address space.
 
-use std::{collections::BTreeMap, iter::successors, net::Ipv4Addr};
-
 use ipnet::Ipv4Net;
 
-use crate::config::{
-    draft::{ConfigDraft, TunnelDraft},
-    sink::{Located, Sink},
+use crate::{
+    config::{
+        draft::{ConfigDraft, TunnelDraft},
+        sink::{Located, Sink},
+    },
+    subnets::SubnetMap,
 };
 
 /// A subnet and the index of its tunnel.
 type Owned<'a> = (usize, &'a Located<Ipv4Net>);
+type Space<'a> = SubnetMap<Owned<'a>>;
 
 pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     let mut space = Space::default();
@@ -20,12 +22,14 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
         let remotes = tunnel.remote_subnets.iter().map(|subnet| (index, subnet));
         let own: Vec<Owned<'_>> = locals.chain(remotes.clone()).collect();
         for subnet in &own {
-            space.insert(*subnet);
+            space.insert(subnet.1.value, *subnet);
         }
         report_overlaps(own, |_, _| true, sink);
         remote.extend(remotes);
     }
-    report_overlaps(remote, |a, b| a != b, sink);
+    // Among tunnels that other gateways open, whoever comes first has what it claims.
+    let waits = |tunnel: usize| draft.tunnels[tunnel].waits();
+    report_overlaps(remote, |a, b| a != b && !(waits(a) && waits(b)), sink);
     for tunnel in &draft.tunnels {
         endpoints_outside(tunnel, &space, sink);
     }
@@ -41,12 +45,8 @@ fn report_overlaps(
     subnets.sort_by_key(|(_, subnet)| subnet.at.position);
     let mut before = Space::default();
     for (tunnel, subnet) in subnets {
-        let wanted = |candidate: usize| rival(candidate, tunnel);
         let net = subnet.value;
-        if let Some(first) = before
-            .around(net, wanted)
-            .or_else(|| before.within(net, wanted))
-        {
+        if let Some((_, first)) = before.overlapping(net, |(other, _)| rival(*other, tunnel)) {
             let message = format!("{net} overlaps {} of {}", first.value, first.at.field);
             sink.error(
                 &subnet.at,
@@ -54,7 +54,7 @@ fn report_overlaps(
                 "give each private network a range of its own",
             );
         }
-        before.insert((tunnel, subnet));
+        before.insert(net, (tunnel, subnet));
     }
 }
 
@@ -65,7 +65,7 @@ fn endpoints_outside(tunnel: &TunnelDraft, space: &Space<'_>, sink: &mut Sink) {
         .into_iter()
         .flatten()
     {
-        if let Some(subnet) = space.around(Ipv4Net::from(endpoint.value), |_| true) {
+        if let Some((_, subnet)) = space.around(Ipv4Net::from(endpoint.value), |_| true) {
             let (address, field) = (endpoint.value, &subnet.at.field);
             let message = format!("{address} lies in {} of {field}", subnet.value);
             sink.error(
@@ -74,41 +74,6 @@ fn endpoints_outside(tunnel: &TunnelDraft, space: &Space<'_>, sink: &mut Sink) {
                 "take an address outside all private subnets",
             );
         }
-    }
-}
-
-/// Subnets by network address and prefix length. Two subnets overlap only if one lies in the
-/// other; both ways are found without looking at all of them.
-#[derive(Default)]
-struct Space<'a> {
-    subnets: BTreeMap<(Ipv4Addr, u8), Vec<Owned<'a>>>,
-}
-
-impl<'a> Space<'a> {
-    fn insert(&mut self, subnet: Owned<'a>) {
-        let net = subnet.1.value;
-        self.subnets
-            .entry((net.network(), net.prefix_len()))
-            .or_default()
-            .push(subnet);
-    }
-
-    /// Returns the smallest subnet around `net`, or equal to it, of a `wanted` tunnel.
-    fn around(&self, net: Ipv4Net, wanted: impl Fn(usize) -> bool) -> Option<&'a Located<Ipv4Net>> {
-        successors(Some(net), Ipv4Net::supernet)
-            .filter_map(|outer| self.subnets.get(&(outer.network(), outer.prefix_len())))
-            .flatten()
-            .find(|(tunnel, _)| wanted(*tunnel))
-            .map(|(_, subnet)| *subnet)
-    }
-
-    /// Returns a subnet within `net`, or equal to it, of a `wanted` tunnel.
-    fn within(&self, net: Ipv4Net, wanted: impl Fn(usize) -> bool) -> Option<&'a Located<Ipv4Net>> {
-        self.subnets
-            .range((net.network(), net.prefix_len())..=(net.broadcast(), 32))
-            .flat_map(|(_, subnets)| subnets)
-            .find(|(tunnel, _)| wanted(*tunnel))
-            .map(|(_, subnet)| *subnet)
     }
 }
 

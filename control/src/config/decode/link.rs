@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use super::{field::Field, name};
 use crate::config::{
-    draft::{LinkDraft, value},
-    model::Rates,
+    draft::{LinkDraft, ProbeDraft, value},
+    model::{Probe, Rates},
     sink::{Located, Sink},
-    value::{HostAddress, Setting},
+    value::{Delay, HostAddress, Setting, ValueError, quote},
 };
 
 pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -> LinkDraft {
@@ -25,6 +25,8 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         mtu: map.optional("mtu", sink, Field::parse),
         overhead: map.optional("overhead", sink, overhead),
         receive: map.optional("receive", sink, Field::parse),
+        metered: map.optional("metered", sink, Field::parse),
+        probe: map.optional("probe", sink, probe),
     };
     map.close(sink);
     draft
@@ -52,6 +54,31 @@ fn rates(field: &Field<'_>, sink: &mut Sink) -> Option<Rates> {
         up: value(up)?,
         down: value(down)?,
     })
+}
+
+/// Reads how often the link's IVCs are probed.
+fn probe(field: &Field<'_>, sink: &mut Sink) -> Option<ProbeDraft> {
+    let mut map = field.map(sink);
+    let draft = ProbeDraft {
+        interval: map.optional("interval", sink, interval),
+        idle: map.optional("idle", sink, interval),
+    };
+    map.close(sink);
+    Some(draft)
+}
+
+fn interval(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Delay>> {
+    let interval: Located<Delay> = field.parse(sink)?;
+    if interval.value >= Probe::MIN {
+        return Some(interval);
+    }
+    let error = ValueError::OutOfRange {
+        text: quote(&interval.value.to_string()),
+        low: Probe::MIN.to_string(),
+        high: Delay::MAX.to_string(),
+    };
+    sink.error(&interval.at, error.to_string(), error.help());
+    None
 }
 
 fn overhead(field: &Field<'_>, sink: &mut Sink) -> Option<u8> {

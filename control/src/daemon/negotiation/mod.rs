@@ -1,6 +1,7 @@
 //! Negotiated tunnels: between the machines of `session`, the connections of `transport`, and the rest of the gateway.
 
 mod own;
+mod reload;
 mod running;
 mod state;
 mod tunnels;
@@ -16,7 +17,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{DaemonError, gateway::Gateway};
+use super::{DaemonError, gateway::Gateway, state_file};
 use crate::{
     api::protocol::Response,
     bundle::IvcId,
@@ -24,7 +25,7 @@ use crate::{
     kernel::netlink::Netlink,
     link::Links,
     session::{
-        Action, ConnectionId, ConnectionSecret, OwnLink, Random, SETUP_LIMIT, Saved, Sessions,
+        Action, ConnectionId, ConnectionSecret, OwnLink, Random, Role, SETUP_LIMIT, Saved, Sessions,
     },
     transport::{
         Connection, Connector, Event, Handle, Identity, KnownKeys, Limits, Listener, Refusals,
@@ -35,6 +36,8 @@ use crate::{
 
 /// How often the machines learn that time passes.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+/// How long other gateways may take to hear that this one leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many events wait before those who tell of them do.
 const QUEUE: usize = 1024;
 
@@ -48,6 +51,9 @@ pub(super) struct Negotiation {
     attempts: (mpsc::Sender<Attempt>, mpsc::Receiver<Attempt>),
     accepted: Option<mpsc::Receiver<Connection>>,
     refusals: Arc<Refusals>,
+    /// Where it is listened, and whose connections are taken.
+    listens: Option<u16>,
+    known: KnownKeys,
     /// The links of each tunnel as its machine knows them.
     links: BTreeMap<TunnelName, Vec<OwnLink>>,
     /// What waits for the kernel.
@@ -100,6 +106,8 @@ impl Negotiation {
             attempts: mpsc::channel(QUEUE),
             accepted: None,
             refusals: Arc::default(),
+            listens: None,
+            known: KnownKeys::default(),
             links: BTreeMap::new(),
             wanted: None,
             file: state_dir.join("sessions.json"),
@@ -114,7 +122,11 @@ impl Negotiation {
         negotiation.connector = Some(Connector::new(&identity, Arc::clone(&negotiation.refusals)));
         let left = state::load(&negotiation.file);
         let keys = netlink.associations().await?.into_iter().collect();
-        for mut role in tunnels::roles(config, &left) {
+        let assigned = left
+            .iter()
+            .map(|(name, saved)| (name.clone(), saved.remote))
+            .collect();
+        for mut role in tunnels::roles(config, &assigned) {
             let name = role.profile().tunnel.clone();
             if let Some(saved) = left.get(&name)
                 && let Some(keys) = state::keys(saved, &keys)
@@ -126,25 +138,27 @@ impl Negotiation {
         }
         let known = tunnels::initiators(config);
         if !known.is_empty() {
-            negotiation.listen(config.gateway.listen, &identity, known)?;
+            negotiation.known.replace(known);
+            let (port, known) = (config.gateway.listen, negotiation.known.clone());
+            let listener = Listener::bind(
+                port,
+                &identity,
+                known,
+                Limits::default(),
+                Arc::clone(&negotiation.refusals),
+            )?;
+            negotiation.serve(listener, port);
         }
         Ok(negotiation)
     }
 
-    fn listen(
-        &mut self,
-        port: u16,
-        identity: &Identity,
-        known: BTreeSet<crate::identity::PublicKey>,
-    ) -> Result<(), DaemonError> {
-        let refusals = Arc::clone(&self.refusals);
-        let known = KnownKeys::new(known);
-        let listener = Listener::bind(port, identity, known, Limits::default(), refusals)?;
+    /// Takes connections from a listener, and from no other any more.
+    fn serve(&mut self, listener: Listener, port: u16) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(listener.accept(sender));
         self.accepted = Some(receiver);
+        self.listens = Some(port);
         info!(port, "waiting for gateways");
-        Ok(())
     }
 
     fn now(&self) -> Duration {
@@ -267,7 +281,6 @@ impl Negotiation {
                 Action::Close { connection } => {
                     self.handles.remove(&connection);
                 }
-                Action::Breach => self.refusals.count_protocol(),
                 Action::Install { revision } => self.wanted = Some(revision),
                 Action::Note(note) if note.warning => warn!("{}", note.text),
                 Action::Note(note) => info!("{}", note.text),
@@ -278,12 +291,7 @@ impl Negotiation {
     /// Tells the machines which links work now.
     pub(super) fn set_links(&mut self, config: &Config, links: &Links) {
         let now = self.now();
-        let names: Vec<_> = self
-            .sessions
-            .tunnels()
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
+        for name in self.names() {
             let Some(tunnel) = config.tunnels.get(&name) else {
                 continue;
             };
@@ -300,6 +308,20 @@ impl Negotiation {
         self.act();
     }
 
+    fn names(&self) -> Vec<TunnelName> {
+        let tunnels = self.sessions.tunnels();
+        tunnels.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The tunnel endpoints that gateways which this one waits for have.
+    fn assigned(&self) -> tunnels::Assigned {
+        let endpoint = |(name, role): (&TunnelName, &Role)| match role {
+            Role::Responder(responder) => Some((name.clone(), responder.endpoints().1)),
+            Role::Initiator(_) => None,
+        };
+        self.sessions.tunnels().filter_map(endpoint).collect()
+    }
+
     /// The IVCs whose link stops or begins to work.
     fn turns(&self, tunnel: &TunnelName, links: &[OwnLink]) -> Vec<(LinkName, Ipv4Addr, bool)> {
         let before = self
@@ -308,11 +330,7 @@ impl Negotiation {
             .map_or(&[] as &[OwnLink], Vec::as_slice);
         let works =
             |links: &[OwnLink], name: &LinkName| links.iter().any(|link| link.name == *name);
-        let agreed = self
-            .sessions
-            .tunnels()
-            .find(|(name, _)| *name == tunnel)
-            .and_then(|(_, role)| role.agreed());
+        let agreed = self.sessions.role(tunnel).and_then(Role::agreed);
         let ivcs = agreed.into_iter().flat_map(|agreed| agreed.ivcs);
         ivcs.filter(|ivc| works(before, &ivc.link) != works(links, &ivc.link))
             .map(|ivc| {
@@ -337,7 +355,7 @@ impl Negotiation {
             .filter_map(|(name, role)| Some((name.clone(), role.save()?)))
             .collect();
         if saved != self.saved {
-            match state::store(&self.file, &saved) {
+            match state_file::store(&self.file, &saved) {
                 Ok(()) => self.saved = saved,
                 Err(error) => {
                     warn!(file = %self.file.display(), "cannot note the tunnels down: {error}");
@@ -347,12 +365,12 @@ impl Negotiation {
     }
 
     /// The negotiated tunnels as they run now.
-    pub(super) fn running(&self, config: &Config, links: &Links) -> RunningTunnels {
+    pub(super) fn running(&self, config: &Config) -> RunningTunnels {
         let tunnels = self.sessions.tunnels();
         tunnels
             .filter_map(|(name, role)| {
                 let agreed = role.agreed()?;
-                let running = running::tunnel(config, config.tunnels.get(name)?, links, &agreed)?;
+                let running = running::tunnel(config, config.tunnels.get(name)?, &agreed)?;
                 Some((name.clone(), running))
             })
             .collect()
@@ -381,7 +399,7 @@ impl Negotiation {
 
     /// Lets the gateway know how the negotiated tunnels run now.
     pub(super) fn show(&self, gateway: &mut Gateway) {
-        let running = self.running(gateway.config(), gateway.links());
+        let running = self.running(gateway.config());
         gateway.set_running(running, self.impaired());
     }
 
@@ -401,13 +419,52 @@ impl Negotiation {
             Response::Done
         } else {
             Response::Failed(format!(
-                "the other gateway opens the tunnel {tunnel}: renew its keys there"
+                "the other gateway of tunnel {tunnel} is not connected: there is nobody to make keys with"
             ))
         }
     }
 
-    /// Connections that were refused, by reason.
+    /// Drops the IVCs of a link in order, which is taken out of use.
+    pub(super) fn retire(&mut self, link: &LinkName) {
+        let now = self.now();
+        self.sessions.retire(None, link, now);
+        self.act();
+    }
+
+    /// Ends all tunnels and tells the other gateways, as far as that takes no longer than [`FAREWELL`].
+    pub(super) async fn leave(&mut self) {
+        let open = self.handles.len();
+        for name in self.names() {
+            let now = self.now();
+            self.sessions
+                .remove(&name, "the gateway is taken down", now);
+        }
+        self.act();
+        let closed = async {
+            let mut left = open;
+            while left > 0 {
+                match self.events.1.recv().await {
+                    Some(Event::Closed { .. }) => left -= 1,
+                    Some(Event::Frame { .. }) => {}
+                    None => return,
+                }
+            }
+        };
+        // Whoever takes longer finds out by itself.
+        let _ = tokio::time::timeout(FAREWELL, closed).await;
+    }
+
+    /// Connections that were refused, by reason: in their handshakes, and after.
     pub(super) fn refused(&self) -> Vec<(&'static str, u64)> {
-        self.refusals.snapshot().into()
+        let mut all = self.refusals.snapshot().to_vec();
+        all.extend(self.sessions.refusals());
+        all
+    }
+
+    /// Why tunnels could not be made last.
+    pub(super) fn troubles(&self) -> BTreeMap<TunnelName, String> {
+        let trouble =
+            |(name, role): (&TunnelName, &Role)| Some((name.clone(), role.trouble()?.to_owned()));
+        self.sessions.tunnels().filter_map(trouble).collect()
     }
 }

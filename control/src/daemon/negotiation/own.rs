@@ -37,7 +37,7 @@ fn own(name: &LinkName, link: &config::Link, view: &LinkView) -> Option<OwnLink>
 }
 
 /// The largest packet that a link carries, in bytes.
-pub(super) fn mtu(link: &config::Link, view: &LinkView) -> u16 {
+fn mtu(link: &config::Link, view: &LinkView) -> u16 {
     match link.mtu {
         Setting::Fixed(mtu) => mtu.get(),
         Setting::Auto => {

@@ -1,22 +1,14 @@
 //! From what is agreed to a tunnel that runs.
 
-use super::own;
 use crate::{
-    config::{Config, Delay, Endpoints, Ivc, Keying, Mtu, Rate, Setting, Subnets, Tunnel},
-    link::Links,
+    config::{Config, Delay, Endpoints, Keying, Mtu, Rate, Setting, Subnets, Tunnel},
     reconcile::objects::{EspKey, Spi},
     session::{Agreed, AgreedIvc, SaKeys},
-    suite::Suite,
-    vpn::{Running, RunningSa},
+    vpn::{IvcMtu, Running, RunningIvc, RunningSa},
 };
 
 /// The tunnel as it runs; none if what is agreed cannot be, which negotiation excludes.
-pub(super) fn tunnel(
-    config: &Config,
-    tunnel: &Tunnel,
-    links: &Links,
-    agreed: &Agreed,
-) -> Option<Running> {
+pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Option<Running> {
     let Keying::Negotiated(keying) = &tunnel.keying else {
         return None;
     };
@@ -32,34 +24,35 @@ pub(super) fn tunnel(
         ivcs: agreed
             .ivcs
             .iter()
-            .filter_map(|ivc| self::ivc(config, links, ivc, &agreed.ivcs))
+            .filter_map(|ivc| self::ivc(config, ivc, &agreed.ivcs))
             .collect(),
         split: tunnel.split,
         mss: tunnel.mss,
         queue: tunnel.queue,
         suite: agreed.suite,
-        outbound: sas(agreed.suite, &agreed.outbound)?,
-        inbound: sas(agreed.suite, &agreed.inbound)?,
+        outbound: sas(&agreed.outbound)?,
+        inbound: sas(&agreed.inbound)?,
         replay_window: keying.replay_window,
     })
 }
 
-/// An IVC is as fast as the slower of its two links, and as narrow as the narrower.
-fn ivc(config: &Config, links: &Links, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<Ivc> {
+/// An IVC is as fast as the slower of its two links, and no wider than the narrower.
+fn ivc(config: &Config, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<RunningIvc> {
     let link = config.links.get(&agreed.link)?;
     let there = &agreed.facts;
     let rate = rate(link.rate.up.bits_per_second(), agreed, all);
     let latency = Delay::from_micros(there.latency.into())
         .map_or(link.latency, |latency| latency.max(link.latency));
-    let mtu = links
-        .get(&agreed.link)
-        .map_or(there.mtu, |view| own::mtu(link, view).min(there.mtu));
-    Some(Ivc {
+    let there = Mtu::new(there.mtu);
+    Some(RunningIvc {
         link: agreed.link.clone(),
         remote: agreed.remote,
         rate: Rate::from_bits_per_second(rate).unwrap_or(link.rate.up),
         latency,
-        mtu: Mtu::new(mtu).map_or(link.mtu, Setting::Fixed),
+        mtu: match link.mtu {
+            Setting::Fixed(mtu) => IvcMtu::Fixed(there.map_or(mtu, |there| there.min(mtu))),
+            Setting::Auto => IvcMtu::Probed { there, found: None },
+        },
     })
 }
 
@@ -74,12 +67,12 @@ fn rate(up: u64, ivc: &AgreedIvc, all: &[AgreedIvc]) -> u64 {
     here.min(there)
 }
 
-fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
+fn sas(keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
     keys.iter()
         .map(|sa| {
             Some(RunningSa {
                 spi: Spi::new(sa.spi).ok()?,
-                key: EspKey::new(suite, sa.material.to_vec()).ok()?,
+                key: EspKey::new(sa.suite, sa.material.to_vec()).ok()?,
             })
         })
         .collect()
@@ -88,7 +81,7 @@ fn sas(suite: Suite, keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::LinkFacts;
+    use crate::{suite::Suite, wire::LinkFacts};
 
     fn ivc(link: &str, remote: [u8; 4], down: u64) -> AgreedIvc {
         AgreedIvc {
@@ -105,6 +98,20 @@ mod tests {
             connected: true,
             impaired: false,
         }
+    }
+
+    #[test]
+    fn keys_keep_the_suite_that_they_were_made_for() {
+        let keys: Vec<_> = [Suite::AesGcm128, Suite::ChaCha20Poly1305]
+            .map(|suite| SaKeys {
+                spi: 0x1_0000,
+                suite,
+                material: vec![7; suite.material_len()].into(),
+            })
+            .into();
+        let sas = sas(&keys).unwrap();
+        let suites: Vec<_> = sas.iter().map(|sa| sa.key.suite()).collect();
+        assert_eq!(suites, [Suite::AesGcm128, Suite::ChaCha20Poly1305]);
     }
 
     #[test]

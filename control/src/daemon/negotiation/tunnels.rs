@@ -10,12 +10,15 @@ use ipnet::Ipv4Net;
 use crate::{
     config::{Config, Keying, Negotiated, Tunnel, TunnelName},
     identity::PublicKey,
-    session::{Initiator, Profile, Responder, Role, Saved},
+    session::{Initiator, Profile, Responder, Role},
 };
 
+/// The tunnel endpoints that gateways which this one waits for have, by tunnel.
+pub(super) type Assigned = BTreeMap<TunnelName, Ipv4Addr>;
+
 /// The machines of all negotiated tunnels.
-pub(super) fn roles(config: &Config, left: &BTreeMap<TunnelName, Saved>) -> Vec<Role> {
-    let mut pool = Pool::new(config, left);
+pub(super) fn roles(config: &Config, assigned: &Assigned) -> Vec<Role> {
+    let mut pool = Pool::new(config, assigned);
     negotiated(config)
         .filter_map(|(name, tunnel, keying)| {
             let profile = profile(config, name, tunnel, keying);
@@ -69,17 +72,17 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(config: &Config, left: &BTreeMap<TunnelName, Saved>) -> Self {
+    fn new(config: &Config, assigned: &Assigned) -> Self {
         let waits = |name: &TunnelName| {
             negotiated(config)
                 .any(|(other, _, keying)| other == name && keying.peer.address.is_none())
         };
         Self {
             net: config.gateway.pool,
-            taken: left
+            taken: assigned
                 .iter()
                 .filter(|(name, _)| waits(name))
-                .map(|(name, saved)| (saved.remote, Some(name.clone())))
+                .map(|(name, endpoint)| (*endpoint, Some(name.clone())))
                 .collect(),
         }
     }

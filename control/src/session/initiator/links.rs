@@ -10,7 +10,7 @@ use super::{Initiator, PAUSE, Phase, Purpose, setup::jittered};
 use crate::{
     config::{LinkName, Tunnel},
     session::{ConnectionId, Context, OwnLink, SETUP_LIMIT},
-    wire::{Echo, LinkAddReply, LinkAddRequest, Message, Reason},
+    wire::{Echo, LinkAddReply, LinkAddRequest, LinkState, Message, Reason},
 };
 
 /// The requests for addresses.
@@ -83,12 +83,24 @@ impl Initiator {
         }
     }
 
+    /// Drops an IVC that is one too many, once nothing else is about to change.
+    pub(super) fn trim(&mut self, context: &mut Context<'_>) {
+        let settled = self.requests.pending.is_empty()
+            && self.links.iter().all(|link| !self.is_joining(&link.name));
+        let Some(svc) = self.svc.as_mut().filter(|_| settled) else {
+            return;
+        };
+        if let Some(number) = svc.surplus().map(|ivc| ivc.number) {
+            svc.retire(|ivc| ivc.number == number, context);
+        }
+    }
+
     /// The links to connect, with the remote address where an IVC is to be connected again.
     fn wishes(&self, now: Duration) -> Vec<(OwnLink, Option<Ipv4Addr>)> {
         let Some(svc) = &self.svc else {
             return Vec::new();
         };
-        if svc.ivcs.iter().all(|ivc| ivc.connection.is_none()) {
+        if !svc.is_connected() {
             return Vec::new();
         }
         let idle =
@@ -103,7 +115,7 @@ impl Initiator {
             if ivcs.peek().is_none() {
                 wishes.push((link.clone(), None));
             } else if let Some(lost) = ivcs.find(|ivc| ivc.connection.is_none()) {
-                wishes.push((link.clone(), Some(*lost.remote.ip())));
+                wishes.push((link.clone(), Some(lost.remote)));
             }
         }
         let quiet = wishes.is_empty()
@@ -174,6 +186,7 @@ impl Initiator {
             Message::LinkAvailable(news) if Some(news.svc) == svc => {
                 self.requests.again(context.now);
             }
+            Message::KeyRenew(wish) if Some(wish.svc) == svc => self.renew(context),
             Message::LinkDrop(drop) if Some(drop.svc) == svc => match drop.ivc {
                 Some(number) => self.drop_ivc(
                     number,
@@ -182,13 +195,7 @@ impl Initiator {
                 ),
                 None => self.end_svc(&drop.reason, context),
             },
-            Message::LinkState(state) if Some(state.svc) == svc => {
-                let ivcs = self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs);
-                for ivc in ivcs.filter(|ivc| ivc.number == state.ivc && ivc.impaired == state.up) {
-                    ivc.impaired = !state.up;
-                    context.install();
-                }
-            }
+            Message::LinkState(state) => self.hear(state, context),
             Message::Echo(_) => context.send(id, request, Message::EchoReply(Echo {})),
             // Late answers, and what only a responder is asked.
             _ => {}
@@ -207,7 +214,11 @@ impl Initiator {
                     .iter()
                     .flat_map(|svc| &svc.ivcs)
                     .any(|ivc| ivc.link == pending.link);
-                if has && pending.again.is_none() {
+                if let Some(remote) = pending.again {
+                    // The link at the other end is gone: this one may have another.
+                    self.requests.failed(&pending.link, context);
+                    self.drop_lost(&pending.link, remote, context);
+                } else if has {
                     self.requests.exhausted = true;
                 } else {
                     self.requests.failed(&pending.link, context);
@@ -243,17 +254,32 @@ impl Initiator {
         );
     }
 
+    /// Drops an IVC that has no connection.
+    fn drop_lost(&mut self, link: &LinkName, remote: Ipv4Addr, context: &mut Context<'_>) {
+        let ivcs = self.svc.iter().flat_map(|svc| &svc.ivcs);
+        let mut lost = ivcs.filter(|ivc| ivc.link == *link && ivc.remote == remote);
+        if let Some(number) = lost
+            .find(|ivc| ivc.connection.is_none())
+            .map(|ivc| ivc.number)
+        {
+            self.drop_ivc(number, "the link at the other end is gone", context);
+        }
+    }
+
     /// The other side has ended the SVC: another is made.
     fn end_svc(&mut self, reason: &str, context: &mut Context<'_>) {
         let tunnel = &self.profile.tunnel;
         context.warn(format!("tunnel {tunnel}: the other side ends it: {reason}"));
-        self.svc = None;
-        for id in std::mem::take(&mut self.connections).into_keys() {
-            context.close(id);
-        }
-        self.requests = Requests::default();
+        self.clear(context);
         self.making.failures = 1;
         self.making.next = context.now + jittered(PAUSE.0, context);
-        context.install();
+    }
+
+    /// The other end of an IVC works, or does not.
+    fn hear(&mut self, state: LinkState, context: &mut Context<'_>) {
+        let svc = self.svc.as_mut().filter(|svc| svc.id == state.svc);
+        if svc.is_some_and(|svc| svc.hear(state)) {
+            context.install();
+        }
     }
 }

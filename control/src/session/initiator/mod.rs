@@ -15,18 +15,20 @@ use self::{
     links::Requests,
 };
 use super::{
-    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, ECHO, OwnLink, Profile, SaKeys,
-    Saved, SavedIvc, agreed::Keyring, terms::Granted,
+    Agreed, ConnectionId, ConnectionSecret, Context, ECHO, OwnLink, Profile, SaKeys, Saved,
+    svc::Svc,
 };
 use crate::{
     config::LinkName,
-    wire::{Echo, LinkFacts, Message, Verdict},
+    wire::{Echo, Message, Verdict},
 };
 
 /// How long after one attempt at the SVC the next link is tried.
 const STAGGER: Duration = Duration::from_millis(250);
 /// The shortest and the longest pause after everything has failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Why a connection ends that the responder has refused.
+const REFUSED: &str = "refused";
 /// How long after its connection is lost an IVC that cannot be connected again is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -39,9 +41,9 @@ pub struct Initiator {
     svc: Option<Svc>,
     connections: BTreeMap<ConnectionId, Connection>,
     requests: Requests,
-    /// Addresses that other tunnels have as remote endpoints.
-    taken: Vec<Ipv4Addr>,
     making: Making,
+    /// Why the tunnel could not be made last, until it can.
+    trouble: Option<String>,
 }
 
 /// The attempts to make the SVC, or to renew its keys.
@@ -49,42 +51,16 @@ pub struct Initiator {
 struct Making {
     /// Whether the keys are to be renewed although they work.
     renew: bool,
+    /// When they are to be renewed.
+    due: Duration,
+    /// The bytes that had gone when they were taken into use.
+    bytes: Option<u64>,
     /// Since the last success.
     failures: u32,
     /// When the next connection may be opened.
     next: Duration,
     /// Which pair of link and remote address comes next.
     turn: usize,
-}
-
-/// The SVC as this side knows it.
-#[derive(Debug)]
-struct Svc {
-    id: u64,
-    endpoints: (Ipv4Addr, Ipv4Addr),
-    granted: Granted,
-    secret: zeroize::Zeroizing<[u8; 32]>,
-    keys: Keyring,
-    ivcs: Vec<Ivc>,
-    /// When the keys in use are to be renewed.
-    renew_at: Duration,
-    /// The bytes that had gone when the keys were taken into use.
-    bytes: Option<u64>,
-}
-
-/// An IVC as this side knows it.
-#[derive(Clone, Debug)]
-struct Ivc {
-    number: u32,
-    link: LinkName,
-    /// The link's address when the IVC was made.
-    source: Ipv4Addr,
-    remote: SocketAddrV4,
-    facts: LinkFacts,
-    connection: Option<ConnectionId>,
-    /// Since when there is no connection.
-    lost: Option<Duration>,
-    impaired: bool,
 }
 
 impl Initiator {
@@ -98,8 +74,8 @@ impl Initiator {
             svc: None,
             connections: BTreeMap::new(),
             requests: Requests::default(),
-            taken: Vec::new(),
             making: Making::default(),
+            trouble: None,
         }
     }
 
@@ -107,11 +83,6 @@ impl Initiator {
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.profile
-    }
-
-    /// Learns which endpoint addresses others have.
-    pub fn set_taken(&mut self, taken: Vec<Ipv4Addr>) {
-        self.taken = taken;
     }
 
     /// Learns which links work, with which addresses.
@@ -135,18 +106,10 @@ impl Initiator {
         let fresh = links
             .iter()
             .any(|link| !known.contains(&(link.name.clone(), link.address)));
-        // An address that another link's place took is gone for good; a link that is merely down keeps its IVCs.
-        let moved: Vec<_> = self
+        let moved = self
             .svc
-            .iter()
-            .flat_map(|svc| &svc.ivcs)
-            .filter(|ivc| {
-                links
-                    .iter()
-                    .any(|link| link.name == ivc.link && link.address != ivc.source)
-            })
-            .map(|ivc| ivc.number)
-            .collect();
+            .as_ref()
+            .map_or(Vec::new(), |svc| svc.moved(&links));
         self.links = links;
         for id in stale {
             context.close(id);
@@ -215,9 +178,8 @@ impl Initiator {
 
     /// Learns how many bytes have gone by now in the direction that has more.
     pub fn traffic(&mut self, bytes: u64) {
-        let Some(svc) = &mut self.svc else { return };
-        let since = bytes.saturating_sub(*svc.bytes.get_or_insert(bytes));
-        if since >= self.profile.rekey_bytes {
+        let since = bytes.saturating_sub(*self.making.bytes.get_or_insert(bytes));
+        if self.svc.is_some() && since >= self.profile.rekey_bytes {
             self.making.renew = true;
         }
     }
@@ -230,25 +192,16 @@ impl Initiator {
         up: bool,
         context: &mut Context<'_>,
     ) {
-        let Some(svc) = &self.svc else { return };
-        let Some(ivc) = svc
-            .ivcs
-            .iter()
-            .find(|ivc| ivc.link == *link && *ivc.remote.ip() == remote)
-        else {
-            return;
-        };
-        let mut others = svc.ivcs.iter().filter(|other| other.number != ivc.number);
-        if let Some(connection) = others.find_map(|other| other.connection) {
-            context.send(
-                connection,
-                0,
-                Message::LinkState(crate::wire::LinkState {
-                    svc: svc.id,
-                    ivc: ivc.number,
-                    up,
-                }),
-            );
+        let said = self.svc.as_ref().and_then(|svc| svc.tell(link, remote, up));
+        if let Some((connection, message)) = said {
+            context.send(connection, 0, message);
+        }
+    }
+
+    /// Drops the IVCs of a link in order, which is about to go.
+    pub fn retire(&mut self, link: &LinkName, context: &mut Context<'_>) {
+        if let Some(svc) = &mut self.svc {
+            svc.retire(|ivc| ivc.link == *link, context);
         }
     }
 
@@ -257,80 +210,70 @@ impl Initiator {
         self.expire(context);
         self.make(context);
         self.add_links(context);
+        self.trim(context);
+    }
+
+    /// Takes another configuration of the same tunnel to the same gateway, which now is to be found at `target`. What was
+    /// agreed stays until something else is.
+    pub fn update(&mut self, profile: Profile, target: SocketAddrV4, context: &mut Context<'_>) {
+        let asks_alike = self.profile.asks_like(&profile);
+        self.target = target;
+        self.profile = profile;
+        if !asks_alike && self.svc.is_some() {
+            self.renew(context);
+        }
+    }
+
+    /// Ends the SVC, and tells the responder.
+    pub fn leave(&mut self, reason: &str, context: &mut Context<'_>) {
+        if let Some(svc) = &self.svc {
+            svc.leave(reason, context);
+        }
+        self.clear(context);
+    }
+
+    /// Forgets the SVC and ends all connections.
+    fn clear(&mut self, context: &mut Context<'_>) {
+        self.svc = None;
+        for id in std::mem::take(&mut self.connections).into_keys() {
+            context.close(id);
+        }
+        self.requests = Requests::default();
+        context.install();
+    }
+
+    /// Where the responder is first looked for.
+    #[must_use]
+    pub fn target(&self) -> SocketAddrV4 {
+        self.target
+    }
+
+    /// Why the tunnel could not be made last, until it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// What is agreed, if anything is.
     #[must_use]
     pub fn agreed(&self) -> Option<Agreed> {
-        let svc = self.svc.as_ref()?;
-        Some(Agreed {
-            svc: svc.id,
-            local: svc.endpoints.0,
-            remote: svc.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite,
-            ivcs: svc.ivcs.iter().map(Ivc::agreed).collect(),
-            outbound: svc.keys.outbound(),
-            inbound: svc.keys.inbound(),
-        })
+        self.svc.as_ref().map(Svc::agreed)
     }
 
     /// Goes on with what an earlier run left; new keys are made at once, because only the kernel knows the old ones' secret.
-    pub fn resume(&mut self, saved: &Saved, (inbound, outbound): (SaKeys, SaKeys), now: Duration) {
-        let Ok(suite) = saved.suite.parse() else {
-            return;
-        };
-        let ivc = |ivc: &SavedIvc| Ivc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            source: ivc.local,
-            remote: SocketAddrV4::new(ivc.remote, ivc.port),
-            facts: ivc.facts.clone(),
-            connection: None,
-            lost: Some(now),
-            impaired: false,
-        };
-        self.svc = Some(Svc {
-            id: saved.svc,
-            endpoints: (saved.local, saved.remote),
-            granted: Granted {
-                suite,
-                local: saved.local_subnets.clone(),
-                remote: saved.remote_subnets.clone(),
-            },
-            secret: zeroize::Zeroizing::default(),
-            keys: Keyring::adopt(inbound, outbound, now),
-            ivcs: saved.ivcs.iter().map(ivc).collect(),
-            renew_at: now,
-            bytes: None,
-        });
+    pub fn resume(&mut self, saved: &Saved, keys: (SaKeys, SaKeys), now: Duration) {
+        self.svc = Svc::resume(saved, keys, self.profile.split, now);
+        self.making.due = now;
+    }
+
+    pub(super) fn svc(&self) -> Option<&Svc> {
+        self.svc.as_ref()
     }
 
     /// What another run needs in order to go on.
     #[must_use]
     pub fn save(&self) -> Option<Saved> {
-        let svc = self.svc.as_ref()?;
-        let keys = svc.keys.current.as_ref()?;
-        let ivc = |ivc: &Ivc| SavedIvc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            local: ivc.source,
-            remote: *ivc.remote.ip(),
-            port: ivc.remote.port(),
-            facts: ivc.facts.clone(),
-        };
-        Some(Saved {
-            svc: svc.id,
-            local: svc.endpoints.0,
-            remote: svc.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite.to_string(),
-            inbound: keys.inbound.spi,
-            outbound: keys.outbound.spi,
-            ivcs: svc.ivcs.iter().map(ivc).collect(),
-        })
+        self.svc.as_ref()?.save()
     }
 
     /// Ends what takes too long, and what is no longer needed.
@@ -348,11 +291,12 @@ impl Initiator {
         }
         self.echo(context);
         let Some(svc) = &mut self.svc else { return };
-        let before = svc.ivcs.len();
-        svc.ivcs
-            .retain(|ivc| ivc.lost.is_none_or(|since| now < since + PATIENCE));
-        if svc.keys.expire(now) || svc.ivcs.len() != before {
+        let forgotten = svc.forget(now, |_| PATIENCE);
+        if svc.keys.expire(now) || forgotten {
             context.install();
+        }
+        for number in svc.leaving(now) {
+            self.drop_ivc(number, "it is taken out of use", context);
         }
     }
 
@@ -373,10 +317,13 @@ impl Initiator {
         };
         let tunnel = self.profile.tunnel.clone();
         let (link, remote) = (&connection.link, connection.remote);
-        if connection.phase != Phase::Established {
-            context.warn(format!(
-                "tunnel {tunnel}: link {link} to {remote}: {reason}"
-            ));
+        // A refusal has been noted, with more words.
+        if connection.phase != Phase::Established && reason != REFUSED {
+            let text = format!("link {link} to {remote}: {reason}");
+            match connection.purpose {
+                Purpose::Make => self.complain(text, context),
+                Purpose::Join { .. } => context.warn(format!("tunnel {tunnel}: {text}")),
+            }
         }
         match connection.purpose {
             Purpose::Make => {
@@ -392,65 +339,53 @@ impl Initiator {
                 }
             }
         }
-        let Some(svc) = &mut self.svc else { return };
-        for ivc in &mut svc.ivcs {
-            if ivc.connection == Some(id) {
-                ivc.connection = None;
-                ivc.lost = Some(context.now);
-                context.warn(format!(
-                    "tunnel {tunnel}: the connection over link {link} to {remote} is lost: {reason}"
-                ));
-                self.requests.again(context.now);
-            }
+        let now = context.now;
+        if let Some(ivc) = self.svc.as_mut().and_then(|svc| svc.disconnect(id, now)) {
+            context.warn(format!(
+                "tunnel {tunnel}: the connection over link {} to {} is lost: {reason}",
+                ivc.link, ivc.remote
+            ));
+            self.requests.again(now);
         }
     }
 
-    /// Removes an IVC, and tells the other side over another.
+    /// Removes an IVC, and tells the other side.
     fn drop_ivc(&mut self, number: u32, reason: &str, context: &mut Context<'_>) {
-        let Some(svc) = &mut self.svc else { return };
-        let Some(index) = svc.ivcs.iter().position(|ivc| ivc.number == number) else {
-            return;
-        };
-        let gone = svc.ivcs.remove(index);
-        let message = Message::LinkDrop(crate::wire::LinkDrop::new(svc.id, Some(number), reason));
-        if let Some(connection) = svc.ivcs.iter().find_map(|ivc| ivc.connection) {
-            context.send(connection, 0, message);
-        }
+        let gone = self
+            .svc
+            .as_mut()
+            .and_then(|svc| svc.drop_ivc(number, reason, context));
+        let Some(gone) = gone else { return };
         if let Some(id) = gone.connection {
             self.connections.remove(&id);
-            context.close(id);
         }
         let tunnel = &self.profile.tunnel;
         context.note(format!(
             "tunnel {tunnel}: IVC of link {} to {} dropped: {reason}",
-            gone.link,
-            gone.remote.ip()
+            gone.link, gone.remote
         ));
-        context.install();
     }
 
     /// Notes a refusal where people see it.
-    fn refused(&self, id: ConnectionId, what: &str, verdict: &Verdict, context: &mut Context<'_>) {
+    fn refused(
+        &mut self,
+        id: ConnectionId,
+        what: &str,
+        verdict: &Verdict,
+        context: &mut Context<'_>,
+    ) {
         let remote = self
             .connections
             .get(&id)
             .map_or(self.target, |connection| connection.remote);
-        let tunnel = &self.profile.tunnel;
-        context.warn(format!(
-            "tunnel {tunnel}: {remote} refuses {what}: {verdict}"
-        ));
+        self.complain(format!("{remote} refuses {what}: {verdict}"), context);
     }
-}
 
-impl Ivc {
-    fn agreed(&self) -> AgreedIvc {
-        AgreedIvc {
-            number: self.number,
-            link: self.link.clone(),
-            remote: *self.remote.ip(),
-            facts: self.facts.clone(),
-            connected: self.connection.is_some(),
-            impaired: self.impaired,
+    /// Notes why the tunnel cannot be made, once for each reason in turn.
+    fn complain(&mut self, text: String, context: &mut Context<'_>) {
+        if self.trouble.as_ref() != Some(&text) {
+            context.warn(format!("tunnel {}: {text}", self.profile.tunnel));
+            self.trouble = Some(text);
         }
     }
 }

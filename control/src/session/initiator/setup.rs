@@ -2,18 +2,19 @@
 
 use std::{net::SocketAddrV4, time::Duration};
 
-use super::{Connection, Initiator, Ivc, PAUSE, Phase, Purpose, STAGGER, Svc};
+use super::{Connection, Initiator, PAUSE, Phase, Purpose, REFUSED, STAGGER};
 use crate::{
     session::{
         ConnectionId, ConnectionSecret, Context,
         agreed::{Generation, Keyring},
         auth::Claim,
         keys::Way,
+        svc::{Ivc, Svc},
         terms::Granted,
     },
     wire::{
         Hello, Join, KeySwitch, LinkAuthChallenge, LinkAuthResponse, Message, NEWEST_VERSION,
-        OLDEST_VERSION, SvcCreateReply, SvcTerms,
+        OLDEST_VERSION, Reason, SvcCreateReply, SvcTerms,
     },
 };
 
@@ -21,15 +22,8 @@ impl Initiator {
     /// Opens another connection for making the SVC if one is due.
     pub(super) fn make(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(svc) = &self.svc
-            && now >= svc.renew_at
-        {
-            self.making.renew = true;
-        }
-        let alive = self
-            .svc
-            .as_ref()
-            .is_some_and(|svc| svc.ivcs.iter().any(|ivc| ivc.connection.is_some()));
+        self.making.renew |= self.svc.is_some() && now >= self.making.due;
+        let alive = self.svc.as_ref().is_some_and(Svc::is_connected);
         let busy = self
             .connections
             .values()
@@ -69,7 +63,8 @@ impl Initiator {
         let ivcs = self.svc.iter().flat_map(|svc| &svc.ivcs);
         for ivc in ivcs {
             let link = self.links.iter().position(|link| link.name == ivc.link);
-            pairs.extend(link.map(|link| (link, ivc.remote)));
+            let remote = SocketAddrV4::new(ivc.remote, ivc.port);
+            pairs.extend(link.map(|link| (link, remote)));
         }
         for link in 0..self.links.len() {
             if !pairs.contains(&(link, self.target)) {
@@ -170,7 +165,7 @@ impl Initiator {
             (Phase::Switching, Message::KeySwitched(_)) => self.switched(id, context),
             (_, message) => {
                 let name = message.name();
-                context.breach();
+                context.count(Reason::Unexpected);
                 context.close(id);
                 self.lost(id, &format!("an unexpected {name}"), context);
             }
@@ -195,17 +190,17 @@ impl Initiator {
         if matches!(
             self.connections.get(&id).map(|c| &c.purpose),
             Some(Purpose::Join { .. })
-        ) && verdict.reason() == Some(crate::wire::Reason::Unknown)
+        ) && verdict.reason() == Some(Reason::Unknown)
         {
             // The responder knows nothing of the SVC any more.
             self.making.renew = true;
         }
         context.close(id);
-        self.lost(id, "refused", context);
+        self.lost(id, REFUSED, context);
     }
 
     fn prove(&mut self, id: ConnectionId, challenge: LinkAuthChallenge, context: &mut Context<'_>) {
-        let svc = self.svc.as_ref().map(|svc| &*svc.secret);
+        let svc = self.svc.as_ref().and_then(|svc| svc.secret.as_deref());
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -262,7 +257,7 @@ impl Initiator {
         let request = self.profile.request(
             svc.map(|svc| svc.id),
             spi,
-            self.taken.clone(),
+            context.claims.endpoints(&self.profile.tunnel).collect(),
             link.facts.clone(),
         );
         context.send(id, 0, Message::SvcCreateRequest(request));
@@ -278,8 +273,8 @@ impl Initiator {
         let (None, Some(terms)) = (reply.verdict.reason(), reply.svc) else {
             return self.end(id, "the tunnel", &reply.verdict, context);
         };
-        let Some(granted) = self.accept(&terms) else {
-            context.breach();
+        let Some(granted) = self.accept(&terms, context) else {
+            context.count(Reason::Unexpected);
             context.close(id);
             return self.lost(id, "it grants what was not asked for", context);
         };
@@ -305,17 +300,15 @@ impl Initiator {
             id: terms.svc,
             endpoints,
             granted: granted.clone(),
-            secret: secret.svc(),
+            secret: None,
             keys: Keyring::default(),
             ivcs: Vec::new(),
-            renew_at: Duration::MAX,
-            bytes: None,
         });
         svc.granted = granted;
-        svc.secret = secret.svc();
+        svc.secret = Some(secret.svc());
         svc.keys.switch(keys, context.now);
-        svc.renew_at = context.now + jittered(self.profile.rekey_after, context);
-        svc.bytes = None;
+        self.making.due = context.now + jittered(self.profile.rekey_after, context);
+        self.making.bytes = None;
         self.svc = Some(svc);
         let revision = context.install();
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -324,12 +317,15 @@ impl Initiator {
         }
     }
 
-    fn accept(&self, terms: &SvcTerms) -> Option<Granted> {
+    fn accept(&self, terms: &SvcTerms, context: &Context<'_>) -> Option<Granted> {
         let suite = terms.suite.parse().ok()?;
         let fine = self.profile.suites.contains(&suite)
             && terms.spi >= 256
             && terms.initiator != terms.responder
-            && !self.taken.contains(&terms.responder)
+            && context
+                .claims
+                .endpoints(&self.profile.tunnel)
+                .all(|taken| taken != terms.responder)
             && [terms.initiator, terms.responder].iter().all(|endpoint| {
                 let subnets = self.profile.local.iter().chain(&self.profile.remote);
                 !endpoint.is_loopback()
@@ -338,6 +334,7 @@ impl Initiator {
             });
         fine.then(|| Granted {
             suite,
+            split: self.profile.split,
             local: self.profile.local.clone(),
             remote: self.profile.remote.clone(),
         })
@@ -394,17 +391,19 @@ impl Initiator {
         let ivc = Ivc {
             number,
             link: connection.link.clone(),
-            source: connection.local,
-            remote: connection.remote,
+            local: connection.local,
+            remote: *connection.remote.ip(),
+            port: connection.remote.port(),
             facts,
             connection: Some(id),
             lost: None,
+            joined: true,
             impaired: false,
+            leaves: None,
         };
         let tunnel = &self.profile.tunnel;
         let same = |other: &Ivc| {
-            other.number == number
-                || (other.link == ivc.link && other.remote.ip() == ivc.remote.ip())
+            other.number == number || (other.link == ivc.link && other.remote == ivc.remote)
         };
         let before: Vec<_> = svc
             .ivcs
@@ -417,8 +416,7 @@ impl Initiator {
         if !was_there {
             context.note(format!(
                 "tunnel {tunnel}: IVC of link {} to {} joined",
-                ivc.link,
-                ivc.remote.ip()
+                ivc.link, ivc.remote
             ));
         }
         self.requests.succeeded(&ivc.link);
@@ -443,6 +441,7 @@ impl Initiator {
             .collect();
         if success {
             self.making.failures = 0;
+            self.trouble = None;
             self.making.renew = false;
             self.making.turn = 0;
             for (id, _) in others {

@@ -34,6 +34,8 @@ pub(super) enum Phase {
     Challenged([u8; 32]),
     /// Authenticated; `SVC_Create_Request` is awaited.
     Authenticated,
+    /// `SVC_Create_Request` has come, and whether it can be granted depends on who has the SVC.
+    Contending,
     /// The kernel is to get the keys to receive by, by this revision.
     Granting(u64),
     /// `SVC_Create_Reply` is sent.

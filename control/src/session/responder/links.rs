@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Ivc, OwnLink, Responder};
+use super::{OwnLink, Responder};
 use crate::{
     config::Tunnel,
-    session::{ConnectionId, Context},
+    session::{ConnectionId, Context, svc::Ivc},
     wire::{
-        Echo, LinkAddReply, LinkAddRequest, LinkAvailable, LinkTarget, Message, Reason, Verdict,
+        Echo, LinkAddReply, LinkAddRequest, LinkAvailable, LinkState, LinkTarget, Message, Reason,
+        Verdict,
     },
 };
 
@@ -43,13 +44,7 @@ impl Responder {
                 ),
                 None => self.end_svc(&drop.reason, context),
             },
-            Message::LinkState(state) if Some(state.svc) == svc => {
-                let ivcs = self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs);
-                for ivc in ivcs.filter(|ivc| ivc.number == state.ivc && ivc.impaired == state.up) {
-                    ivc.impaired = !state.up;
-                    context.install();
-                }
-            }
+            Message::LinkState(state) => self.hear(state, context),
             Message::Echo(_) => context.send(id, request, Message::EchoReply(Echo {})),
             // Late answers, and what only an initiator is told.
             _ => {}
@@ -78,19 +73,19 @@ impl Responder {
         } else {
             // What this link has asked for before and not connected is asked for anew.
             svc.ivcs
-                .retain(|ivc| ivc.joined || ivc.source != wish.source);
+                .retain(|ivc| ivc.joined || ivc.remote != wish.source);
             let has = |address| {
                 svc.ivcs
                     .iter()
-                    .any(|ivc| ivc.source == wish.source && ivc.local == address)
+                    .any(|ivc| ivc.remote == wish.source && ivc.local == address)
             };
             // One that lost its connection before the initiator knew of it goes on.
             let lost = |address| {
                 svc.ivcs.iter().any(|ivc| {
-                    ivc.source == wish.source && ivc.local == address && ivc.connection.is_none()
+                    ivc.remote == wish.source && ivc.local == address && ivc.connection.is_none()
                 })
             };
-            let first = svc.ivcs.iter().all(|ivc| ivc.source != wish.source);
+            let first = svc.ivcs.iter().all(|ivc| ivc.remote != wish.source);
             let fresh = |link: &&OwnLink| {
                 !has(link.address) && (first || uses(&svc.ivcs, link.address) == 0)
             };
@@ -107,32 +102,32 @@ impl Responder {
         let known = svc
             .ivcs
             .iter()
-            .any(|ivc| ivc.source == wish.source && ivc.local == link.address);
+            .any(|ivc| ivc.remote == wish.source && ivc.local == link.address);
         if !known && svc.ivcs.len() >= Tunnel::MAX_IVCS {
             let detail = format!("a tunnel has at most {} IVCs", Tunnel::MAX_IVCS);
             return Err(Verdict::refused(Reason::NoLink, detail));
         }
-        let ivc = svc.ivc_for(wish.source, link.address, &link.name, &wish.link);
+        let link = link.clone();
+        let Some(ivc) = self.ivc_for(wish.source, &link, &wish.link) else {
+            return Err(Verdict::refused(Reason::Unknown, "make the SVC anew"));
+        };
         // An address that is not used in time is free again.
-        for waiting in svc
-            .ivcs
-            .iter_mut()
-            .filter(|other| other.number == ivc && !other.joined)
-        {
+        let ivcs = self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs);
+        for waiting in ivcs.filter(|other| other.number == ivc && !other.joined) {
             waiting.lost = Some(now);
         }
         Ok(LinkTarget {
             ivc,
             address: link.address,
             port,
-            link: link.facts.clone(),
+            link: link.facts,
         })
     }
 
     /// Tells the initiator that it is worthwhile to ask for addresses.
     pub(super) fn offer(&mut self, context: &mut Context<'_>) {
         let Some(svc) = &self.svc else { return };
-        if let Some(connection) = svc.ivcs.iter().find_map(|ivc| ivc.connection) {
+        if let Some(connection) = svc.carrier() {
             context.send(
                 connection,
                 0,
@@ -145,10 +140,14 @@ impl Responder {
     fn end_svc(&mut self, reason: &str, context: &mut Context<'_>) {
         let tunnel = &self.profile.tunnel;
         context.note(format!("tunnel {tunnel}: the other side ends it: {reason}"));
-        self.svc = None;
-        for id in std::mem::take(&mut self.connections).into_keys() {
-            context.close(id);
+        self.clear(context);
+    }
+
+    /// The other end of an IVC works, or does not.
+    fn hear(&mut self, state: LinkState, context: &mut Context<'_>) {
+        let svc = self.svc.as_mut().filter(|svc| svc.id == state.svc);
+        if svc.is_some_and(|svc| svc.hear(state)) {
+            context.install();
         }
-        context.install();
     }
 }

@@ -1,6 +1,7 @@
 //! The responder's side of a tunnel: it is asked for an SVC, for keys and for addresses, and tells of its links.
 
 mod connection;
+mod contest;
 mod links;
 mod setup;
 
@@ -10,20 +11,23 @@ use std::{
     time::Duration,
 };
 
-use zeroize::Zeroizing;
-
-use self::connection::{Connection, Phase};
+use self::{
+    connection::{Connection, Phase},
+    contest::Contest,
+};
 use super::{
-    Agreed, AgreedIvc, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT,
-    SaKeys, Saved, SavedIvc, agreed::Keyring, terms::Granted,
+    Agreed, ConnectionId, ConnectionSecret, Context, OwnLink, Profile, SETUP_LIMIT, SaKeys, Saved,
+    svc::Svc,
 };
 use crate::{
     config::LinkName,
-    wire::{LinkDrop, LinkFacts, LinkState, Message},
+    wire::{KeyRenew, Message},
 };
 
 /// The most connections of one initiator: one for each IVC, and as many that are being made.
 pub(super) const MAX_CONNECTIONS: usize = 32;
+/// How long an initiator has to ask for what another configuration allows.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long an IVC stays without a connection: the initiator may come back.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -36,36 +40,14 @@ pub struct Responder {
     endpoints: (Ipv4Addr, Ipv4Addr),
     links: Vec<OwnLink>,
     svc: Option<Svc>,
-    connections: BTreeMap<ConnectionId, Connection>,
-}
-
-/// The SVC as this side knows it.
-#[derive(Debug)]
-struct Svc {
-    id: u64,
-    granted: Granted,
-    secret: Zeroizing<[u8; 32]>,
-    keys: Keyring,
-    ivcs: Vec<Ivc>,
+    /// The number of the newest IVC.
     last_ivc: u32,
-}
-
-/// An IVC as this side knows it.
-#[derive(Clone, Debug)]
-struct Ivc {
-    number: u32,
-    /// This side's link and its address.
-    link: LinkName,
-    local: Ipv4Addr,
-    /// The initiator's link.
-    source: Ipv4Addr,
-    facts: LinkFacts,
-    connection: Option<ConnectionId>,
-    /// Since when there is no connection.
-    lost: Option<Duration>,
-    /// Whether it was connected ever: only then it carries data.
-    joined: bool,
-    impaired: bool,
+    connections: BTreeMap<ConnectionId, Connection>,
+    contest: Option<Contest>,
+    /// Until when an SVC may stay that the configuration no longer allows.
+    misfit: Option<Duration>,
+    /// Why the tunnel could not be made last, until it can.
+    trouble: Option<String>,
 }
 
 impl Responder {
@@ -78,7 +60,11 @@ impl Responder {
             endpoints,
             links: Vec::new(),
             svc: None,
+            last_ivc: 0,
             connections: BTreeMap::new(),
+            contest: None,
+            misfit: None,
+            trouble: None,
         }
     }
 
@@ -98,17 +84,10 @@ impl Responder {
         let fresh = links
             .iter()
             .any(|link| !known.contains(&(link.name.clone(), link.address)));
-        let moved: Vec<_> = self
+        let moved = self
             .svc
-            .iter()
-            .flat_map(|svc| &svc.ivcs)
-            .filter(|ivc| {
-                links
-                    .iter()
-                    .any(|link| link.name == ivc.link && link.address != ivc.local)
-            })
-            .map(|ivc| ivc.number)
-            .collect();
+            .as_ref()
+            .map_or(Vec::new(), |svc| svc.moved(&links));
         self.links = links;
         for number in moved {
             self.drop_ivc(number, "the link has another address", context);
@@ -143,17 +122,16 @@ impl Responder {
         if self.connections.remove(&id).is_none() {
             return;
         }
-        let tunnel = &self.profile.tunnel;
-        for ivc in self.svc.iter_mut().flat_map(|svc| &mut svc.ivcs) {
-            if ivc.connection == Some(id) {
-                ivc.connection = None;
-                ivc.lost = Some(context.now);
-                context.warn(format!(
-                    "tunnel {tunnel}: the connection from {} to link {} is lost: {reason}",
-                    ivc.source, ivc.link
-                ));
-            }
+        self.abandon(id);
+        let now = context.now;
+        if let Some(ivc) = self.svc.as_mut().and_then(|svc| svc.disconnect(id, now)) {
+            let tunnel = &self.profile.tunnel;
+            context.warn(format!(
+                "tunnel {tunnel}: the connection over link {} to {} is lost: {reason}",
+                ivc.link, ivc.remote
+            ));
         }
+        self.decide(context);
     }
 
     /// Takes in a message.
@@ -170,6 +148,7 @@ impl Responder {
         connection.heard = context.now;
         let phase = connection.phase.clone();
         if phase == Phase::Established {
+            self.defend(context);
             self.message(id, request, message, context);
         } else {
             self.set_up(id, phase, message, context);
@@ -189,22 +168,16 @@ impl Responder {
         up: bool,
         context: &mut Context<'_>,
     ) {
-        let Some(svc) = &self.svc else { return };
-        let Some(ivc) = svc
-            .ivcs
-            .iter()
-            .find(|ivc| ivc.link == *link && ivc.source == remote)
-        else {
-            return;
-        };
-        let mut others = svc.ivcs.iter().filter(|other| other.number != ivc.number);
-        if let Some(connection) = others.find_map(|other| other.connection) {
-            let state = LinkState {
-                svc: svc.id,
-                ivc: ivc.number,
-                up,
-            };
-            context.send(connection, 0, Message::LinkState(state));
+        let said = self.svc.as_ref().and_then(|svc| svc.tell(link, remote, up));
+        if let Some((connection, message)) = said {
+            context.send(connection, 0, message);
+        }
+    }
+
+    /// Drops the IVCs of a link in order, which is about to go.
+    pub fn retire(&mut self, link: &LinkName, context: &mut Context<'_>) {
+        if let Some(svc) = &mut self.svc {
+            svc.retire(|ivc| ivc.link == *link, context);
         }
     }
 
@@ -225,138 +198,131 @@ impl Responder {
             context.close(id);
             self.closed(id, "nothing came for too long", context);
         }
+        self.decide(context);
+        if self.misfit.take_if(|until| now >= *until).is_some() && !self.fits() {
+            self.leave("the configuration no longer allows it", context);
+        }
         let Some(svc) = &mut self.svc else { return };
-        let before = svc.ivcs.len();
-        svc.ivcs.retain(|ivc| {
-            let patience = if ivc.joined {
+        let freed = svc.forget(now, |ivc| {
+            if ivc.joined {
                 PATIENCE
             } else {
                 2 * SETUP_LIMIT
-            };
-            ivc.lost.is_none_or(|since| now < since + patience)
+            }
         });
-        let freed = svc.ivcs.len() != before;
         if svc.keys.expire(now) || freed {
             context.install();
+        }
+        for number in svc.leaving(now) {
+            self.drop_ivc(number, "it is taken out of use", context);
         }
         if freed {
             self.offer(context);
         }
     }
 
+    /// Takes another configuration of the same tunnel to the same gateway. What was granted stays if it still may be; if not,
+    /// the initiator has a moment to ask for something else.
+    pub fn update(&mut self, profile: Profile, context: &mut Context<'_>) {
+        self.profile = profile;
+        self.misfit = None;
+        if !self.fits() {
+            self.misfit = Some(context.now + GRACE);
+            self.renew(context);
+        }
+    }
+
+    /// Whether the configuration allows what is granted.
+    fn fits(&self) -> bool {
+        let fits = |svc: &Svc| self.profile.allows(&svc.granted);
+        self.svc.as_ref().is_none_or(fits)
+    }
+
+    /// Asks the initiator to make new keys; returns whether it is there to be asked.
+    pub fn renew(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(svc) = &self.svc else { return false };
+        let Some(connection) = svc.carrier() else {
+            return false;
+        };
+        let renew = KeyRenew { svc: svc.id };
+        context.send(connection, 0, Message::KeyRenew(renew));
+        true
+    }
+
+    /// Ends the SVC, and tells the initiator.
+    pub fn leave(&mut self, reason: &str, context: &mut Context<'_>) {
+        if let Some(svc) = &self.svc {
+            svc.leave(reason, context);
+        }
+        self.clear(context);
+    }
+
+    /// Forgets the SVC and ends all connections.
+    fn clear(&mut self, context: &mut Context<'_>) {
+        self.svc = None;
+        self.contest = None;
+        for id in std::mem::take(&mut self.connections).into_keys() {
+            context.close(id);
+        }
+        context.install();
+    }
+
+    /// Why the tunnel could not be made last, until it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Where this gateway listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The tunnel endpoints of both sides, this one's first.
+    #[must_use]
+    pub fn endpoints(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.endpoints
+    }
+
     /// What is agreed, if anything is.
     #[must_use]
     pub fn agreed(&self) -> Option<Agreed> {
-        let svc = self.svc.as_ref()?;
-        Some(Agreed {
-            svc: svc.id,
-            local: self.endpoints.0,
-            remote: self.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite,
-            ivcs: svc
-                .ivcs
-                .iter()
-                .filter(|ivc| ivc.joined)
-                .map(Ivc::agreed)
-                .collect(),
-            outbound: svc.keys.outbound(),
-            inbound: svc.keys.inbound(),
-        })
+        self.svc.as_ref().map(Svc::agreed)
     }
 
     /// Goes on with what an earlier run left, until the initiator renews the keys.
-    pub fn resume(&mut self, saved: &Saved, (inbound, outbound): (SaKeys, SaKeys), now: Duration) {
-        let Ok(suite) = saved.suite.parse() else {
-            return;
-        };
-        let ivc = |ivc: &SavedIvc| Ivc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            local: ivc.local,
-            source: ivc.remote,
-            facts: ivc.facts.clone(),
-            connection: None,
-            lost: Some(now),
-            joined: true,
-            impaired: false,
-        };
+    pub fn resume(&mut self, saved: &Saved, keys: (SaKeys, SaKeys), now: Duration) {
         self.endpoints = (saved.local, saved.remote);
-        self.svc = Some(Svc {
-            id: saved.svc,
-            granted: Granted {
-                suite,
-                local: saved.local_subnets.clone(),
-                remote: saved.remote_subnets.clone(),
-            },
-            secret: Zeroizing::default(),
-            keys: Keyring::adopt(inbound, outbound, now),
-            ivcs: saved.ivcs.iter().map(ivc).collect(),
-            last_ivc: saved.ivcs.iter().map(|ivc| ivc.number).max().unwrap_or(0),
-        });
+        self.svc = Svc::resume(saved, keys, self.profile.split, now);
+        self.last_ivc = saved.ivcs.iter().map(|ivc| ivc.number).max().unwrap_or(0);
+    }
+
+    pub(super) fn svc(&self) -> Option<&Svc> {
+        self.svc.as_ref()
     }
 
     /// What another run needs in order to go on.
     #[must_use]
     pub fn save(&self) -> Option<Saved> {
-        let svc = self.svc.as_ref()?;
-        let keys = svc.keys.current.as_ref()?;
-        let ivc = |ivc: &Ivc| SavedIvc {
-            number: ivc.number,
-            link: ivc.link.clone(),
-            local: ivc.local,
-            remote: ivc.source,
-            port: self.port,
-            facts: ivc.facts.clone(),
-        };
-        Some(Saved {
-            svc: svc.id,
-            local: self.endpoints.0,
-            remote: self.endpoints.1,
-            local_subnets: svc.granted.local.clone(),
-            remote_subnets: svc.granted.remote.clone(),
-            suite: svc.granted.suite.to_string(),
-            inbound: keys.inbound.spi,
-            outbound: keys.outbound.spi,
-            ivcs: svc.ivcs.iter().filter(|ivc| ivc.joined).map(ivc).collect(),
-        })
+        self.svc.as_ref()?.save()
     }
 
-    /// Removes an IVC, and tells the other side over another.
+    /// Removes an IVC, and tells the other side.
     fn drop_ivc(&mut self, number: u32, reason: &str, context: &mut Context<'_>) {
-        let Some(svc) = &mut self.svc else { return };
-        let Some(index) = svc.ivcs.iter().position(|ivc| ivc.number == number) else {
-            return;
-        };
-        let gone = svc.ivcs.remove(index);
-        let message = Message::LinkDrop(LinkDrop::new(svc.id, Some(number), reason));
-        if let Some(connection) = svc.ivcs.iter().find_map(|ivc| ivc.connection) {
-            context.send(connection, 0, message);
-        }
+        let gone = self
+            .svc
+            .as_mut()
+            .and_then(|svc| svc.drop_ivc(number, reason, context));
+        let Some(gone) = gone else { return };
         if let Some(id) = gone.connection {
             self.connections.remove(&id);
-            context.close(id);
         }
         let tunnel = &self.profile.tunnel;
         context.note(format!(
-            "tunnel {tunnel}: IVC from {} to link {} dropped: {reason}",
-            gone.source, gone.link
+            "tunnel {tunnel}: IVC of link {} to {} dropped: {reason}",
+            gone.link, gone.remote
         ));
-        context.install();
         self.offer(context);
-    }
-}
-
-impl Ivc {
-    fn agreed(&self) -> AgreedIvc {
-        AgreedIvc {
-            number: self.number,
-            link: self.link.clone(),
-            remote: self.source,
-            facts: self.facts.clone(),
-            connected: self.connection.is_some(),
-            impaired: self.impaired,
-        }
     }
 }

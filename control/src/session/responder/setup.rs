@@ -1,16 +1,19 @@
 //! From a new connection to an SVC, or to an IVC that has joined it.
 
-use super::{Ivc, Phase, Responder, Svc};
+use std::net::Ipv4Addr;
+
+use super::{Phase, Responder};
 use crate::{
     session::{
-        ConnectionId, Context,
+        ConnectionId, Context, OwnLink,
         agreed::{Generation, Keyring},
         auth::Claim,
         keys::Way,
+        svc::{Ivc, Svc},
     },
     wire::{
         Hello, HelloReply, KeySwitch, KeySwitched, LinkAuthChallenge, LinkAuthResponse,
-        LinkAuthResult, Message, NEWEST_VERSION, OLDEST_VERSION, Reason, SvcCreateReply,
+        LinkAuthResult, LinkFacts, Message, NEWEST_VERSION, OLDEST_VERSION, Reason, SvcCreateReply,
         SvcCreateRequest, SvcTerms, Verdict,
     },
 };
@@ -30,22 +33,40 @@ impl Responder {
                 self.judge(id, nonce, &response, context);
             }
             (Phase::Authenticated, Message::SvcCreateRequest(request)) => {
-                self.grant(id, &request, context);
+                self.consider(id, request, context);
             }
             (Phase::Granted, Message::KeySwitch(switch)) => self.switch(id, switch, context),
-            (_, message) => self.end(id, &format!("an unexpected {}", message.name()), context),
+            (_, message) => {
+                let text = format!("an unexpected {}", message.name());
+                self.end(id, Reason::Unexpected, &text, context);
+            }
+        }
+    }
+
+    /// Ends a connection that is not in use, the initiator having been told.
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnectionId,
+        verdict: &Verdict,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(reason) = verdict.reason() {
+            self.end(id, reason, &verdict.to_string(), context);
         }
     }
 
     /// Ends a connection that is not in use.
-    fn end(&mut self, id: ConnectionId, reason: &str, context: &mut Context<'_>) {
+    fn end(&mut self, id: ConnectionId, reason: Reason, text: &str, context: &mut Context<'_>) {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        let (tunnel, remote) = (&self.profile.tunnel, connection.remote);
-        context.warn(format!("tunnel {tunnel}: {remote} is refused: {reason}"));
-        context.breach();
+        context.count(reason);
         context.close(id);
+        let text = format!("{} is refused: {text}", connection.remote);
+        if self.trouble.as_ref() != Some(&text) {
+            context.warn(format!("tunnel {}: {text}", self.profile.tunnel));
+            self.trouble = Some(text);
+        }
     }
 
     fn welcome(&mut self, id: ConnectionId, hello: &Hello, context: &mut Context<'_>) {
@@ -64,7 +85,7 @@ impl Responder {
                 0,
                 reply(Verdict::refused(Reason::Version, detail), version),
             );
-            return self.end(id, "no common version", context);
+            return self.end(id, Reason::Version, "no common version", context);
         }
         if let Some(join) = hello.join
             && !self.expects(join)
@@ -75,7 +96,8 @@ impl Responder {
                 0,
                 reply(Verdict::refused(Reason::Unknown, detail), version),
             );
-            return self.end(id, "it joins an unknown SVC or IVC", context);
+            let text = "it joins an unknown SVC or IVC";
+            return self.end(id, Reason::Unknown, text, context);
         }
         context.send(id, 0, reply(Verdict::success(), version));
         let mut nonce = [0; 32];
@@ -93,7 +115,9 @@ impl Responder {
 
     fn expects(&self, join: crate::wire::Join) -> bool {
         self.svc.as_ref().is_some_and(|svc| {
-            svc.id == join.svc && svc.ivcs.iter().any(|ivc| ivc.number == join.ivc)
+            svc.id == join.svc
+                && svc.secret.is_some()
+                && svc.ivcs.iter().any(|ivc| ivc.number == join.ivc)
         })
     }
 
@@ -114,7 +138,7 @@ impl Responder {
             source: response.source,
             destination: response.destination,
         };
-        let svc = self.svc.as_ref().map(|svc| &*svc.secret);
+        let svc = self.svc.as_ref().and_then(|svc| svc.secret.as_deref());
         let refusal = if !claim.verify(connection.join.and(svc), &response.mac) {
             Some(Verdict::refused(
                 Reason::Authentication,
@@ -130,9 +154,11 @@ impl Responder {
             None
         };
         if let Some(verdict) = refusal {
-            let reason = verdict.to_string();
-            context.send(id, 0, Message::LinkAuthResult(LinkAuthResult { verdict }));
-            return self.end(id, &reason, context);
+            let result = LinkAuthResult {
+                verdict: verdict.clone(),
+            };
+            context.send(id, 0, Message::LinkAuthResult(result));
+            return self.refuse(id, &verdict, context);
         }
         let result = LinkAuthResult {
             verdict: Verdict::success(),
@@ -148,15 +174,14 @@ impl Responder {
         }
     }
 
-    fn grant(&mut self, id: ConnectionId, request: &SvcCreateRequest, context: &mut Context<'_>) {
-        match self.try_grant(id, request, context) {
-            Ok(()) => {}
-            Err(verdict) => {
-                let reason = verdict.to_string();
-                let reply = SvcCreateReply { verdict, svc: None };
-                context.send(id, 0, Message::SvcCreateReply(reply));
-                self.end(id, &reason, context);
-            }
+    pub(super) fn grant(
+        &mut self,
+        id: ConnectionId,
+        request: &SvcCreateRequest,
+        context: &mut Context<'_>,
+    ) {
+        if let Err(verdict) = self.try_grant(id, request, context) {
+            self.refuse_svc(id, verdict, context);
         }
     }
 
@@ -167,6 +192,14 @@ impl Responder {
         context: &mut Context<'_>,
     ) -> Result<(), Verdict> {
         let granted = self.profile.grant(request)?;
+        let tunnel = &self.profile.tunnel;
+        if let Some((subnet, other)) = context.claims.conflict(tunnel, &granted.remote) {
+            // Whose it is, is no business of the other side's.
+            let detail = format!("{subnet} is, at least in part, another site's");
+            let text = format!("tunnel {tunnel}: {subnet} belongs to tunnel {other}");
+            context.warn(text);
+            return Err(Verdict::refused(Reason::SubnetTaken, detail));
+        }
         if request.taken.contains(&self.endpoints.0) {
             let detail = format!(
                 "another responder has {}: change gateway.pool",
@@ -195,10 +228,10 @@ impl Responder {
         let mut svc = known.unwrap_or_else(|| Svc {
             id: context.random.number(),
             granted: granted.clone(),
-            secret: secret.svc(),
+            secret: None,
+            endpoints: self.endpoints,
             keys: Keyring::default(),
             ivcs: Vec::new(),
-            last_ivc: 0,
         });
         let spi = context.spi(|spi| svc.keys.receives(spi));
         let keys = Generation::derive(
@@ -209,19 +242,22 @@ impl Responder {
             context.now,
         );
         svc.granted = granted;
-        svc.secret = secret.svc();
+        svc.secret = Some(secret.svc());
         svc.keys.next = Some(keys.clone());
-        let ivc = svc.ivc_for(source, local, &link.name, &request.link);
+        let (svc_id, suite) = (svc.id, svc.granted.suite);
+        self.svc = Some(svc);
+        let Some(ivc) = self.ivc_for(source, &link, &request.link) else {
+            return Ok(());
+        };
         let terms = SvcTerms {
-            svc: svc.id,
+            svc: svc_id,
             spi,
-            suite: svc.granted.suite.to_string(),
+            suite: suite.to_string(),
             initiator: self.endpoints.1,
             responder: self.endpoints.0,
             ivc,
             link: link.facts,
         };
-        self.svc = Some(svc);
         let revision = context.install();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.offer = Some((keys, terms));
@@ -239,7 +275,8 @@ impl Responder {
             .filter(|(_, terms)| (terms.svc, terms.spi) == (switch.svc, switch.spi))
             .cloned()
         else {
-            return self.end(id, "it switches to keys that were not offered", context);
+            let text = "it switches to keys that were not offered";
+            return self.end(id, Reason::Unexpected, text, context);
         };
         let Some(svc) = &mut self.svc else { return };
         svc.keys.switch(keys, context.now);
@@ -277,6 +314,7 @@ impl Responder {
             }
         }
         for (id, ivc) in ready {
+            self.trouble = None;
             let tunnel = &self.profile.tunnel;
             context.note(format!("tunnel {tunnel}: new keys are in use"));
             self.joined(id, ivc, context);
@@ -296,13 +334,13 @@ impl Responder {
             .flat_map(|svc| &mut svc.ivcs)
             .find(|ivc| ivc.number == number)
         else {
-            return self.end(id, "its IVC is gone", context);
+            return self.end(id, Reason::Unknown, "its IVC is gone", context);
         };
         if !ivc.joined {
             let tunnel = &self.profile.tunnel;
             context.note(format!(
-                "tunnel {tunnel}: IVC from {} to link {} joined",
-                ivc.source, ivc.link
+                "tunnel {tunnel}: IVC of link {} to {} joined",
+                ivc.link, ivc.remote
             ));
         }
         let before = ivc.connection.replace(id).filter(|before| *before != id);
@@ -315,37 +353,37 @@ impl Responder {
         }
         context.install();
     }
-}
 
-impl Svc {
-    /// The IVC of a pair of addresses, a new one if there is none.
+    /// The number of the IVC between an initiator's address and a link, a new one if there is none.
     pub(super) fn ivc_for(
         &mut self,
-        source: std::net::Ipv4Addr,
-        local: std::net::Ipv4Addr,
-        link: &crate::config::LinkName,
-        facts: &crate::wire::LinkFacts,
-    ) -> u32 {
-        if let Some(ivc) = self
+        remote: Ipv4Addr,
+        link: &OwnLink,
+        facts: &LinkFacts,
+    ) -> Option<u32> {
+        let svc = self.svc.as_mut()?;
+        let known = svc
             .ivcs
             .iter_mut()
-            .find(|ivc| ivc.source == source && ivc.local == local)
-        {
+            .find(|ivc| ivc.remote == remote && ivc.local == link.address);
+        if let Some(ivc) = known {
             ivc.facts = facts.clone();
-            return ivc.number;
+            return Some(ivc.number);
         }
         self.last_ivc += 1;
-        self.ivcs.push(Ivc {
+        svc.ivcs.push(Ivc {
             number: self.last_ivc,
-            link: link.clone(),
-            local,
-            source,
+            link: link.name.clone(),
+            local: link.address,
+            remote,
+            port: self.port,
             facts: facts.clone(),
             connection: None,
             lost: None,
             joined: false,
             impaired: false,
+            leaves: None,
         });
-        self.last_ivc
+        Some(self.last_ivc)
     }
 }

@@ -113,8 +113,15 @@ impl Network {
     }
 
     pub(super) fn add_initiator(&mut self, at: usize, peer: usize) {
-        let target = SocketAddrV4::new(self.sites[peer].links[0].address, PORT);
-        let profile = self.profile(at, peer);
+        self.add_initiator_as(at, peer, self.profile(at, peer));
+    }
+
+    pub(super) fn target(&self, peer: usize) -> SocketAddrV4 {
+        SocketAddrV4::new(self.sites[peer].links[0].address, PORT)
+    }
+
+    pub(super) fn add_initiator_as(&mut self, at: usize, peer: usize, profile: Profile) {
+        let target = self.target(peer);
         let tunnel = profile.tunnel.clone();
         let site = &mut self.sites[at];
         site.sessions
@@ -125,7 +132,10 @@ impl Network {
     }
 
     pub(super) fn add_responder(&mut self, at: usize, peer: usize) {
-        let profile = self.profile(at, peer);
+        self.add_responder_as(at, peer, self.profile(at, peer));
+    }
+
+    pub(super) fn add_responder_as(&mut self, at: usize, peer: usize, profile: Profile) {
         let tunnel = profile.tunnel.clone();
         let endpoint =
             |number: usize| Ipv4Addr::from(0x0aff_0000 + u32::try_from(number).unwrap() + 1);
@@ -217,7 +227,7 @@ impl Network {
             find(&kernel.inbound, saved.inbound),
             find(&kernel.outbound, saved.outbound),
         );
-        let target = SocketAddrV4::new(self.sites[peer].links[0].address, PORT);
+        let target = self.target(peer);
         let mut role = if initiator {
             Role::Initiator(Box::new(Initiator::new(self.profile(at, peer), target)))
         } else {
@@ -335,7 +345,7 @@ impl Network {
     }
 
     /// Does what a site's machines want.
-    fn act(&mut self, at: usize) {
+    pub(super) fn act(&mut self, at: usize) {
         while let Some(action) = self.sites[at].sessions.poll() {
             match action {
                 Action::Connect {
@@ -369,7 +379,6 @@ impl Network {
                         self.schedule(self.one_way, Event::Closed(peer, "closed by the peer"));
                     }
                 }
-                Action::Breach => {}
                 Action::Install { revision } => {
                     self.schedule(INSTALL, Event::Installed(at, revision));
                 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 use super::network::{Network, name, own_link};
 use crate::{config::Tunnel, session::Role};
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -14,7 +14,7 @@ fn addresses(site: u8, count: u8) -> Vec<[u8; 4]> {
 }
 
 /// Two sites with so many links each.
-fn pair(seed: u64, here: u8, there: u8) -> Network {
+pub(super) fn pair(seed: u64, here: u8, there: u8) -> Network {
     let mut network = Network::new(seed);
     network.add_site(&addresses(0, here));
     network.add_site(&addresses(1, there));
@@ -22,7 +22,7 @@ fn pair(seed: u64, here: u8, there: u8) -> Network {
     network
 }
 
-fn ivcs(network: &Network, at: usize, peer: usize) -> BTreeSet<(String, Ipv4Addr)> {
+pub(super) fn ivcs(network: &Network, at: usize, peer: usize) -> BTreeSet<(String, Ipv4Addr)> {
     let agreed = network.agreed(at, peer);
     let ivcs = agreed.into_iter().flat_map(|agreed| agreed.ivcs);
     ivcs.filter(|ivc| ivc.connected)
@@ -41,7 +41,7 @@ fn is_whole(network: &Network, here: usize, there: usize) -> bool {
 }
 
 /// As [`is_whole`], with no more IVCs than the side with more links has links.
-fn is_complete(network: &Network, here: usize, there: usize) -> bool {
+pub(super) fn is_complete(network: &Network, here: usize, there: usize) -> bool {
     let count = here.max(there).min(Tunnel::MAX_IVCS);
     ivcs(network, 0, 1).len() == count && is_whole(network, here, there)
 }
@@ -297,7 +297,7 @@ proptest::proptest! {
 
     /// Whatever happens for a while, the tunnel is whole again some time after it stops.
     #[test]
-    fn faults_heal(seed: u64, faults in proptest::collection::vec((0_u8..5, 0_usize..2, 0_usize..3, 1_u64..8000), 1..12)) {
+    fn faults_heal(seed: u64, faults in proptest::collection::vec((0_u8..6, 0_usize..2, 0_usize..3, 1_u64..8000), 1..12)) {
         let mut network = pair(seed, 3, 3);
         for (kind, side, link, pause) in faults {
             network.run_for(Duration::from_millis(pause));
@@ -316,6 +316,15 @@ proptest::proptest! {
                 3 => {
                     let pair = (Ipv4Addr::new(192, 0, 0, u8::try_from(link + 1).unwrap()), Ipv4Addr::new(192, 0, 1, u8::try_from(side + 1).unwrap()));
                     network.blocked.insert(pair);
+                }
+                4 => {
+                    let gone = own_link(link, Ipv4Addr::LOCALHOST).name;
+                    let mut links = here.clone();
+                    links.retain(|own| own.name != gone || links_left(&here) == 1);
+                    network.set_links(side, links);
+                    let now = network.now;
+                    network.sites[side].sessions.retire(None, &gone, now);
+                    network.act(side);
                 }
                 _ => {
                     let now = network.now;

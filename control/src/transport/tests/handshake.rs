@@ -18,7 +18,7 @@ async fn both_sides_know_each_other_and_share_a_secret() {
     let again = server.connect(&client).await.unwrap();
     assert_ne!(again.secret, near.secret);
     assert_eq!(again.secret, server.accepted().await.secret);
-    assert_eq!(server.refusals.snapshot().map(|(_, count)| count), [0; 7]);
+    assert_eq!(server.refusals.snapshot().map(|(_, count)| count), [0; 6]);
 }
 
 #[tokio::test]

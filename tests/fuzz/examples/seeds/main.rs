@@ -9,8 +9,8 @@ mod packets;
 use std::{fs, io, path::Path};
 
 use withy::{
-    liveness,
-    wire::{Message, encode},
+    liveness::{Message, Received},
+    wire::{self, encode},
 };
 
 /// A target's inputs, with their names.
@@ -36,7 +36,7 @@ fn write(target: &str, seeds: &Seeds) -> io::Result<()> {
 }
 
 /// Streams behind the lengths of their parts.
-fn streams(messages: &[Message]) -> Seeds {
+fn streams(messages: &[wire::Message]) -> Seeds {
     let all: Vec<u8> = (1..)
         .zip(messages)
         .flat_map(|(id, message)| encode(id, message))
@@ -61,9 +61,9 @@ fn streams(messages: &[Message]) -> Seeds {
 }
 
 /// Payloads behind their types.
-fn payloads(messages: &[Message]) -> Seeds {
-    let seed = |message: &Message| {
-        let payload = &encode(0, message)[withy::wire::HEADER_LEN..];
+fn payloads(messages: &[wire::Message]) -> Seeds {
+    let seed = |message: &wire::Message| {
+        let payload = &encode(0, message)[wire::HEADER_LEN..];
         let number = u8::try_from(message.number()).unwrap_or(u8::MAX);
         let name = message.name().to_lowercase();
         (name, [&[number], payload].concat())
@@ -72,12 +72,45 @@ fn payloads(messages: &[Message]) -> Seeds {
 }
 
 fn keepalives() -> Seeds {
-    let sealed = |hears, time| {
-        let message = liveness::Message { hears, time };
-        withy_fuzz::keepalive::seal(message).to_vec()
+    let first = Message {
+        time: 1,
+        sequence: 1,
+        interval: 100,
+        length: Message::LENGTH,
+        ..Message::default()
     };
-    vec![
-        ("first".to_owned(), sealed(false, 1)),
-        ("heard".to_owned(), sealed(true, u64::MAX)),
-    ]
+    let heard = Message {
+        hears: true,
+        time: u64::MAX,
+        received: Received {
+            newest: 7,
+            count: 6,
+            held: 50_000,
+        },
+        ..first
+    };
+    let probe = Message {
+        length: 9216,
+        probed: 3,
+        ..heard
+    };
+    let sparing = Message {
+        hurry: true,
+        metered: true,
+        asks: true,
+        interval: 5000,
+        lost: Some(([192, 0, 2, 2].into(), [198, 51, 100, 2].into())),
+        ..heard
+    };
+    let seeds = [
+        ("first", first),
+        ("heard", heard),
+        ("probe", probe),
+        ("sparing", sparing),
+    ];
+    let sealed = |message| withy_fuzz::keepalive::seal(message).to_vec();
+    seeds
+        .iter()
+        .map(|(name, message)| ((*name).to_owned(), sealed(message)))
+        .collect()
 }

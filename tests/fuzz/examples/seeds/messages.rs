@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use withy::wire::{
-    Echo, Hello, HelloReply, Join, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
+    Echo, Hello, HelloReply, Join, KeyRenew, KeySwitch, KeySwitched, LinkAddReply, LinkAddRequest,
     LinkAuthChallenge, LinkAuthResponse, LinkAuthResult, LinkAvailable, LinkDrop, LinkFacts,
     LinkState, LinkTarget, Message, Reason, Subnet, SvcCreateReply, SvcCreateRequest, SvcTerms,
     Verdict,
@@ -101,6 +101,7 @@ fn links() -> Vec<Message> {
             }),
         }),
         Message::LinkAvailable(LinkAvailable { svc: SVC }),
+        Message::KeyRenew(KeyRenew { svc: SVC }),
         Message::LinkDrop(LinkDrop {
             svc: SVC,
             ivc: Some(1),

@@ -53,7 +53,7 @@ pub(super) fn site(name: &str, count: usize) -> SiteSpec {
 }
 
 /// Sites `a` and `b` with so many links.
-fn sites(here: usize, there: usize) -> LabBuilder {
+pub(super) fn sites(here: usize, there: usize) -> LabBuilder {
     Lab::routed(&[site("a", here), site("b", there)])
 }
 
@@ -85,7 +85,7 @@ pub(super) fn launch_and_wait(gateway: &mut Gateway<'_>) -> Result<()> {
 }
 
 /// Writes the configurations, starts the responder and then the initiator, and waits for all IVCs.
-fn begin(stage: &mut Stage<'_>, ivcs: usize, ipsec: Ipsec) -> Result<()> {
+pub(super) fn begin(stage: &mut Stage<'_>, ivcs: usize, ipsec: Ipsec) -> Result<()> {
     stage.configure()?;
     launch_and_wait(&mut stage.b)?;
     launch(&mut stage.a)?;

@@ -1,0 +1,183 @@
+//! The thread that sends and hears keepalives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{mpsc, watch},
+};
+use tracing::{debug, info};
+use withy_common::keepalive::Keepalive;
+
+use super::{Plan, Shared, clock, now};
+use crate::{
+    bundle::IvcId,
+    config::LinkName,
+    dataplane::Keepalives,
+    kernel::raw::LinkSocket,
+    link::Interface,
+    liveness::{Due, Rejected},
+};
+
+/// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
+const PAUSE: Duration = Duration::from_millis(2);
+
+pub(super) struct Heart {
+    shared: Arc<Shared>,
+    plans: watch::Receiver<Arc<Plan>>,
+    changes: mpsc::Sender<()>,
+    keepalives: AsyncFd<Keepalives>,
+    sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
+    silent: BTreeSet<IvcId>,
+}
+
+impl Heart {
+    /// Makes it, inside the runtime in which it is to run.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        plans: watch::Receiver<Arc<Plan>>,
+        changes: mpsc::Sender<()>,
+        keepalives: Keepalives,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            shared,
+            plans,
+            changes,
+            keepalives: keepalives.register()?,
+            sockets: BTreeMap::new(),
+            silent: BTreeSet::new(),
+        })
+    }
+
+    /// Beats until the gateway is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let began = now();
+            let deadline = self.shared.liveness().deadline(began);
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep(deadline.saturating_sub(began)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let came = tokio::select! {
+                biased;
+                changed = self.plans.changed() => match changed {
+                    Ok(()) => Vec::new(),
+                    Err(_) => return,
+                },
+                ready = self.keepalives.readable_mut() => match ready {
+                    Ok(mut ready) => {
+                        let came = ready.get_inner_mut().take();
+                        ready.clear_ready();
+                        came
+                    }
+                    Err(error) => {
+                        debug!(%error, "cannot wait for keepalives");
+                        Vec::new()
+                    }
+                },
+                () = due => Vec::new(),
+            };
+            let plan = Arc::clone(&self.plans.borrow_and_update());
+            self.beat(&plan, &came);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Takes in what came, judges, and sends.
+    fn beat(&mut self, plan: &Plan, came: &[Keepalive]) {
+        // What came meanwhile counts, too, before anything is taken for silent.
+        let more = self.keepalives.get_mut().take();
+        let shared = Arc::clone(&self.shared);
+        let mut liveness = shared.liveness();
+        for keepalive in came.iter().chain(&more) {
+            let heard = open(plan, keepalive).and_then(|(id, message)| {
+                liveness.heard(id, &message, Duration::from_nanos(keepalive.time))
+            });
+            if let Err(rejected) = heard {
+                self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+                debug!(%rejected, "a keepalive is not believed");
+            }
+        }
+        let due = liveness.poll(now(), clock());
+        let changed = liveness.take_changed().then(|| liveness.silent());
+        drop(liveness);
+        if let Some(silent) = changed {
+            self.tell(silent);
+        }
+        self.open_sockets(plan);
+        for due in due {
+            self.send(plan, &due);
+        }
+    }
+
+    fn tell(&mut self, silent: BTreeSet<IvcId>) {
+        for id in silent.difference(&self.silent) {
+            info!(link = %id.1, remote = %id.2, "nothing comes over this IVC: it carries no data");
+        }
+        for id in self.silent.difference(&silent) {
+            info!(link = %id.1, remote = %id.2, "this IVC carries data again");
+        }
+        self.silent = silent;
+        // Where word of an earlier change waits, it is word of this one, too.
+        let _ = self.changes.try_send(());
+    }
+
+    fn send(&self, plan: &Plan, due: &Due) {
+        let (tunnel, link, remote) = &due.id;
+        let (Some((_, local, socket)), Some(keys)) =
+            (self.sockets.get(link), plan.keys.get(tunnel))
+        else {
+            return;
+        };
+        let Some(bytes) = keys.seal(&due.message, *local, *remote) else {
+            return;
+        };
+        // A keepalive that cannot leave is as good as lost, and the other side will notice.
+        if let Err(error) = socket.send_esp(*remote, &bytes, due.message.length) {
+            debug!(%error, %link, %remote, "no keepalive");
+        }
+    }
+
+    /// Opens a socket on each link that has none, or whose interface or address is another now.
+    fn open_sockets(&mut self, plan: &Plan) {
+        self.sockets.retain(|name, (interface, address, _)| {
+            let wanted = plan.links.get(name);
+            wanted.is_some_and(|wanted| (&wanted.0, wanted.1) == (interface, *address))
+        });
+        for (name, (interface, address)) in &plan.links {
+            if self.sockets.contains_key(name) {
+                continue;
+            }
+            match LinkSocket::open(&interface.name, *address) {
+                Ok(socket) => {
+                    let open = (interface.clone(), *address, socket);
+                    self.sockets.insert(name.clone(), open);
+                }
+                Err(error) => debug!(%error, link = %name, "no socket for keepalives"),
+            }
+        }
+    }
+}
+
+fn open<'a>(
+    plan: &'a Plan,
+    keepalive: &Keepalive,
+) -> Result<(&'a IvcId, crate::liveness::Message), Rejected> {
+    let id = plan
+        .owners
+        .get(&keepalive.counters)
+        .ok_or(Rejected::Unknown)?;
+    let local = plan.terms.get(id).and_then(|terms| terms.local);
+    let keys = plan.keys.get(&id.0).ok_or(Rejected::Unknown)?;
+    let local = local.ok_or(Rejected::Unknown)?;
+    let message = keys.open(&keepalive.bytes, keepalive.total, id.2, local)?;
+    Ok((id, message))
+}

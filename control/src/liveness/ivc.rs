@@ -1,0 +1,274 @@
+//! One IVC: whether it carries anything, how well, and what to say on it next.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use super::{
+    GRACE, Message, Received, Rejected, State, Terms,
+    estimate::{Loss, RoundTrip},
+    pace::Pace,
+    path_mtu::Search,
+};
+
+/// The shortest time between two messages, however much there is to say.
+const GAP: Duration = Duration::from_millis(5);
+/// In how many parts of the interval it is asked for what does not come.
+const ASKS: u32 = 4;
+/// How long the answer to a hurry may take on an IVC whose round-trip time is not known.
+const UNKNOWN_TRIP: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Ivc {
+    pub(super) terms: Terms,
+    pub(super) state: State,
+    /// Since when it is in its state, and since when it is known.
+    pub(super) since: Duration,
+    known: Duration,
+    /// When the newest message came, and after which time the other side promised the next one.
+    heard: Option<Duration>,
+    promise: Duration,
+    they_hear: bool,
+    /// The time in the newest message: older ones are replays.
+    newest: u64,
+    /// Since when the other side should be at the full rate.
+    hurried: Option<Duration>,
+    pub(super) pace: Pace,
+    sequence: u32,
+    sent: Option<Duration>,
+    /// Whether there is something to say at once.
+    pub(super) urgent: bool,
+    received: Received,
+    received_at: Duration,
+    probed: u32,
+    pub(super) trip: RoundTrip,
+    /// Of what this gateway sends, and of what it receives.
+    pub(super) loss: (Loss, Loss),
+    pub(super) mtu: Option<Search>,
+}
+
+/// What a message that came changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Another IVC that the other side has lost: its link's address, then this gateway's.
+    pub(super) lost: Option<(Ipv4Addr, Ipv4Addr)>,
+}
+
+impl Ivc {
+    pub(super) fn new(terms: Terms, now: Duration, number: u32) -> Self {
+        let mtu = terms
+            .mtu
+            .map(|mtu| Search::new(mtu.most, mtu.found, number));
+        Self {
+            terms,
+            state: State::Waiting,
+            since: now,
+            known: now,
+            heard: None,
+            promise: Duration::ZERO,
+            they_hear: false,
+            newest: 0,
+            hurried: None,
+            pace: Pace::new(now),
+            sequence: 0,
+            sent: None,
+            urgent: false,
+            received: Received::default(),
+            received_at: now,
+            probed: 0,
+            trip: RoundTrip::default(),
+            loss: (Loss::default(), Loss::default()),
+            mtu,
+        }
+    }
+
+    /// Takes other terms; what is known of the IVC stays.
+    pub(super) fn set(&mut self, terms: Terms, number: u32) {
+        match (&mut self.mtu, terms.mtu) {
+            (Some(search), Some(mtu)) => search.set_most(mtu.most),
+            (_, None) => self.mtu = None,
+            (None, Some(mtu)) => self.mtu = Some(Search::new(mtu.most, mtu.found, number)),
+        }
+        self.terms = terms;
+    }
+
+    /// Takes in a genuine message that came at `at`.
+    pub(super) fn hear(&mut self, message: &Message, at: Duration) -> Result<News, Rejected> {
+        if message.time <= self.newest {
+            return Err(Rejected::Replayed);
+        }
+        self.newest = message.time;
+        self.heard = Some(self.heard.map_or(at, |heard| heard.max(at)));
+        self.promise = super::bounded(Duration::from_millis(message.interval.into()));
+        self.they_hear = message.hears;
+        let metered = self.terms.metered || message.metered;
+        if message.length > Message::LENGTH {
+            self.probed = message.sequence;
+            self.urgent = true;
+        } else {
+            self.count(message, at);
+        }
+        if self.pace.heard(message, self.sequence, at) || message.asks {
+            self.urgent = true;
+        }
+        if let Some(search) = &mut self.mtu {
+            search.acknowledged(message.probed, metered, at);
+        }
+        Ok(News { lost: message.lost })
+    }
+
+    fn count(&mut self, message: &Message, at: Duration) {
+        self.received = Received {
+            newest: message.sequence,
+            count: self.received.count.wrapping_add(1),
+            held: 0,
+        };
+        self.received_at = at;
+        self.loss.1.note(message.sequence, self.received.count, at);
+        let theirs = message.received;
+        self.loss.0.note(theirs.newest, theirs.count, at);
+        self.trip.answered(theirs.newest, theirs.held(), at);
+    }
+
+    /// The other side says by another IVC, in a message of this time, that it has lost this one.
+    pub(super) fn lost(&mut self, time: u64) {
+        if time > self.newest {
+            self.they_hear = false;
+        }
+    }
+
+    /// Takes in how many pieces have crossed.
+    pub(super) fn traffic(&mut self, pieces: u64, now: Duration) {
+        if self.pace.traffic(pieces, now) {
+            self.urgent = true;
+        }
+    }
+
+    /// The moment from which on it counts as not heard.
+    fn quiet(&self) -> Option<Duration> {
+        let heard = self.heard?;
+        let quiet = heard + super::window(self.promise);
+        // Who was in no hurry answers at once who is.
+        let answer = self.hurried.filter(|since| heard <= *since).map(|since| {
+            let trip = self.trip.smoothed().unwrap_or(UNKNOWN_TRIP);
+            since + super::window(self.terms.interval) + trip * 2
+        });
+        Some(answer.map_or(quiet, |answer| answer.max(heard).min(quiet)))
+    }
+
+    /// Judges; returns whether the state is another.
+    pub(super) fn judge(&mut self, now: Duration) -> bool {
+        let sparing = self.pace.is_sparing(&self.terms);
+        match (sparing && self.pace.flows(now), self.hurried) {
+            (true, None) => self.hurried = Some(now),
+            (false, Some(_)) => self.hurried = None,
+            _ => {}
+        }
+        let state = match self.quiet() {
+            None if now.saturating_sub(self.known) < GRACE => State::Waiting,
+            Some(quiet) if now < quiet && self.they_hear => State::Live,
+            Some(quiet) if now < quiet => State::Unheard,
+            _ => State::Silent,
+        };
+        if state == self.state {
+            return false;
+        }
+        if let Some(search) = &mut self.mtu
+            && state != State::Live
+        {
+            search.interrupt();
+        }
+        (self.state, self.since) = (state, now);
+        true
+    }
+
+    /// Whether the other side has been heard of late.
+    fn hears(&self) -> bool {
+        matches!(self.state, State::Live | State::Unheard)
+    }
+
+    /// When there is something to do for it at the latest.
+    pub(super) fn due(&self, now: Duration) -> Duration {
+        let due = [self.judged_at(), self.probe_due()];
+        due.into_iter()
+            .flatten()
+            .fold(self.next(now), Duration::min)
+    }
+
+    /// When its state will be another if nothing comes.
+    pub(super) fn judged_at(&self) -> Option<Duration> {
+        match self.state {
+            State::Waiting => Some(self.known + GRACE),
+            State::Live | State::Unheard => self.quiet(),
+            State::Silent => None,
+        }
+    }
+
+    /// When its next message goes out.
+    fn next(&self, now: Duration) -> Duration {
+        let Some(sent) = self.sent else {
+            return now;
+        };
+        let next = if self.urgent {
+            sent + GAP
+        } else {
+            sent + self.pace.interval(&self.terms, now)
+        };
+        match self.late() {
+            Some(late) => next.min(late.max(sent + self.terms.interval / ASKS)),
+            None => next,
+        }
+    }
+
+    /// From when on it is asked for what should have come: what is lost once must not look like the IVC's end.
+    fn late(&self) -> Option<Duration> {
+        let heard = self.heard.filter(|_| self.hears())?;
+        Some(heard + self.promise * 3 / 2)
+    }
+
+    fn probe_due(&self) -> Option<Duration> {
+        let search = self.mtu.as_ref().filter(|_| self.state == State::Live)?;
+        Some(search.due())
+    }
+
+    /// The next message, if it is time for it.
+    pub(super) fn speak(&mut self, now: Duration) -> Option<Message> {
+        if self.next(now) > now {
+            return None;
+        }
+        self.sent = Some(now);
+        self.urgent = false;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.trip.sent(self.sequence, now);
+        Some(self.message(self.sequence, Message::LENGTH, now))
+    }
+
+    /// The next probe of the path's MTU, if it is time for it.
+    pub(super) fn probe(&mut self, now: Duration) -> Option<Message> {
+        if self.probe_due().is_none_or(|due| due > now) {
+            return None;
+        }
+        let trip = self.trip.smoothed().unwrap_or(UNKNOWN_TRIP);
+        let (size, number) = self.mtu.as_mut()?.poll(now, trip * 3)?;
+        Some(self.message(number, size, now))
+    }
+
+    fn message(&mut self, sequence: u32, length: u16, now: Duration) -> Message {
+        let held = now.saturating_sub(self.received_at).as_micros();
+        let promise = self.pace.promise(&self.terms, self.sequence, now);
+        Message {
+            hears: self.hears(),
+            hurry: self.hurried.is_some(),
+            metered: self.terms.metered,
+            asks: self.late().is_some_and(|late| late <= now),
+            time: 0,
+            sequence,
+            received: Received {
+                held: u32::try_from(held).unwrap_or(u32::MAX),
+                ..self.received
+            },
+            interval: u16::try_from(promise.as_millis()).unwrap_or(u16::MAX),
+            length,
+            probed: self.probed,
+            lost: None,
+        }
+    }
+}
