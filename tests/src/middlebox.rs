@@ -8,11 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    capture::{CapturePlan, Ipv4Fields, ipv4},
+    capture::{CapturePlan, Ipv4Fields, Segment, ipv4},
     lab::Link,
     traffic::icmp::checksum,
 };
@@ -58,35 +57,19 @@ pub fn reset_connections(links: &[Link], port: u16, time: Duration) -> Result<us
 /// The sequence number that each flow goes on with, as its last segment tells.
 fn next_bytes<'a>(frames: impl Iterator<Item = &'a [u8]>, port: u16) -> BTreeMap<Flow, u32> {
     let mut flows = BTreeMap::new();
-    for frame in frames {
-        let Ok(packet) = SlicedPacket::from_ethernet(frame) else {
-            continue;
-        };
-        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) =
-            (&packet.net, &packet.transport)
-        else {
-            continue;
-        };
-        if tcp.source_port() != port && tcp.destination_port() != port {
+    for segment in frames.filter_map(Segment::read) {
+        let flow = (segment.source, segment.destination);
+        if flow.0.port() != port && flow.1.port() != port {
             continue;
         }
-        let header = ip.header();
-        let flow = (
-            SocketAddrV4::new(header.source_addr(), tcp.source_port()),
-            SocketAddrV4::new(header.destination_addr(), tcp.destination_port()),
-        );
-        if tcp.rst() {
+        if segment.rst {
             flows.remove(&flow);
             continue;
         }
-        // Both flags take a number (RFC 9293, section 3.4).
-        let flags = u32::from(tcp.syn()) + u32::from(tcp.fin());
-        let length = u32::try_from(tcp.payload().len()).unwrap_or(0);
-        let next = tcp.sequence_number().wrapping_add(length + flags);
-        let last = flows.entry(flow).or_insert(next);
+        let last = flows.entry(flow).or_insert(segment.next);
         // What is sent again does not take the flow back.
-        if next.wrapping_sub(*last).cast_signed() > 0 {
-            *last = next;
+        if segment.next.wrapping_sub(*last).cast_signed() > 0 {
+            *last = segment.next;
         }
     }
     flows

@@ -20,11 +20,11 @@ pub fn write(spec: &TunnelSpec, lab: &Lab, initiators: &[&str], responder: &str)
     let responder = lab.site(responder)?;
     let mut all = head(spec, responder)?;
     for (number, name) in initiators.iter().enumerate() {
-        let initiator = lab.site(name)?;
-        let waits = format!("{{key: \"{}\"}}", public_key(initiator)?);
+        let site = lab.site(name)?;
+        let waits = format!("{{key: \"{}\"}}", public_key(site)?);
         let called = tunnel_to(number, name);
-        all += &tunnel(spec, &called, responder, initiator, &waits);
-        write_initiator(spec, initiator, responder)?;
+        all += &tunnel(spec, &called, responder, site, &waits);
+        write_file(site, &initiator(spec, (site, site), responder)?)?;
     }
     write_file(responder, &all)?;
     Ok(())
@@ -39,7 +39,12 @@ pub fn tunnel_to(number: usize, initiator: &str) -> String {
     }
 }
 
-fn write_initiator(spec: &TunnelSpec, here: &Site, responder: &Site) -> Result<()> {
+/// The configuration of an initiator at `here` that claims the private network of `claimed`.
+fn initiator(
+    spec: &TunnelSpec,
+    (here, claimed): (&Site, &Site),
+    responder: &Site,
+) -> Result<String> {
     let address = responder
         .links()
         .first()
@@ -49,9 +54,7 @@ fn write_initiator(spec: &TunnelSpec, here: &Site, responder: &Site) -> Result<(
         "{{key: \"{}\", address: {address}}}",
         public_key(responder)?
     );
-    let text = head(spec, here)? + &tunnel(spec, TUNNEL, here, responder, &opens);
-    write_file(here, &text)?;
-    Ok(())
+    Ok(head(spec, here)? + &tunnel(spec, TUNNEL, claimed, responder, &opens))
 }
 
 /// Everything before the first tunnel.
@@ -113,4 +116,18 @@ pub fn public_key(site: &Site) -> Result<PublicKey> {
 /// Gives a site another key, which nobody knows.
 pub fn forget_key(site: &Site) -> Result<()> {
     fs::remove_file(key_file(site)).context("the site has no key yet")
+}
+
+/// Gives a site the key and the configuration of another, as if that had been copied to other hardware.
+pub fn impersonate(
+    spec: &TunnelSpec,
+    lab: &Lab,
+    (twin, original): (&str, &str),
+    responder: &str,
+) -> Result<()> {
+    let (twin, original) = (lab.site(twin)?, lab.site(original)?);
+    fs::copy(key_file(original), key_file(twin)).context("the original has no key yet")?;
+    let text = initiator(spec, (twin, original), lab.site(responder)?)?;
+    write_file(twin, &text)?;
+    Ok(())
 }

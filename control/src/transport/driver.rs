@@ -6,6 +6,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
+use tracing::warn;
 
 use super::{Connection, FrameReader, FrameWriter, TransportError, refusals::Refusal};
 use crate::wire::{self, Frame, Message};
@@ -84,8 +85,9 @@ impl Connection {
         };
         tokio::spawn(async move {
             let end = task.run(&events).await;
-            if matches!(end, End::Failed(TransportError::Wire { .. })) {
+            if let End::Failed(error @ TransportError::Wire { .. }) = &end {
                 refusals.count(Refusal::Message);
+                warn!("the connection is closed: {error}");
             }
             let reason = end.describe(remote);
             // Without a receiver there is nobody to tell.

@@ -1,6 +1,7 @@
 //! Seeing what a device sends and receives, and sending what no honest sender would.
 
 mod frame;
+mod segment;
 mod tally;
 
 use std::{
@@ -18,6 +19,7 @@ use socket2::Socket;
 
 pub use self::{
     frame::{Ipv4Fields, ethernet, ipv4},
+    segment::Segment,
     tally::{Frame, Needle, Tally},
 };
 use crate::{

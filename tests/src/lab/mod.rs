@@ -26,7 +26,10 @@ mod plain;
 mod site;
 mod spawner;
 
-use std::process::{Child, Command};
+use std::{
+    net::Ipv4Addr,
+    process::{Child, Command},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -43,7 +46,10 @@ pub use self::{
     plain::PlainRouting,
     site::{HOST_DEVICE, LAN_DEVICE, Site, SiteSpec},
 };
-use crate::{netns::Netns, shape::port::Emulation};
+use crate::{
+    netns::{Netns, Route},
+    shape::port::Emulation,
+};
 
 /// The two forms of the Internet.
 enum Form {
@@ -203,6 +209,19 @@ impl Lab {
             .position(|candidate| candidate.name() == link)
             .with_context(|| format!("site {site} has no link {link}"))?;
         Ok((number, link))
+    }
+
+    /// Has the Internet route another prefix to a link, given as site and link names, for which the gateway must
+    /// have the addresses. It takes a routed Internet.
+    pub fn announce(&self, at: (&str, &str), prefix: (Ipv4Addr, u8)) -> Result<()> {
+        let (site, number) = self.place(at)?;
+        let backbone = self.backbone.as_ref().context("a paired Internet")?;
+        let route = Backbone::route(prefix, site, number)?;
+        backbone.netns().set_route(&route)?;
+        let link = &self.sites[site].links()[number];
+        let port = link.down_port();
+        let route = port.route_via(Route::to(prefix, &port.exit()), link.address());
+        port.netns().set_route(&route)
     }
 
     /// Starts a child inside a namespace. It sees the lab's files and is killed when the lab ends.

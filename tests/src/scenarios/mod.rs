@@ -3,8 +3,10 @@
 //! They run as root in a virtual machine that has the kernel's ESP; those that show something
 //! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
+mod attacks;
 mod failover;
 mod hostile;
+mod hub;
 mod kernel_tools;
 mod liveness;
 mod negotiation;
@@ -20,7 +22,7 @@ mod throughput;
 mod transfer;
 mod wire;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// What the kernel does for the tunnels of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ enum Play {
     WithEsp(fn() -> Result<()>),
     /// Nothing: it shows more where there is ESP.
     Anywhere(fn(Ipsec) -> Result<()>),
+    /// More of the machine than an emulated one has; it does without ESP.
+    Native(fn() -> Result<()>),
 }
 
 /// A named test.
@@ -68,23 +72,34 @@ impl Scenario {
         }
     }
 
+    const fn native(name: &'static str, play: fn() -> Result<()>) -> Self {
+        Self {
+            name,
+            smoke: false,
+            play: Play::Native(play),
+        }
+    }
+
     const fn smoke(mut self) -> Self {
         self.smoke = true;
         self
     }
 
-    /// Whether it runs on a kernel without ESP, too.
+    /// Whether it is played with or without ESP.
     #[must_use]
-    pub fn is_native(&self) -> bool {
-        matches!(self.play, Play::Anywhere(_))
+    pub fn suits(&self, ipsec: Ipsec) -> bool {
+        match self.play {
+            Play::WithEsp(_) => ipsec == Ipsec::Kernel,
+            Play::Anywhere(_) => true,
+            Play::Native(_) => ipsec == Ipsec::Missing,
+        }
     }
 
     /// Plays it; prints its figures.
     pub fn run(&self, ipsec: Ipsec) -> Result<()> {
-        match (self.play, ipsec) {
-            (Play::WithEsp(play), Ipsec::Kernel) => play(),
-            (Play::WithEsp(_), Ipsec::Missing) => bail!("{} takes ESP", self.name),
-            (Play::Anywhere(play), ipsec) => play(ipsec),
+        match self.play {
+            Play::WithEsp(play) | Play::Native(play) => play(),
+            Play::Anywhere(play) => play(ipsec),
         }
     }
 }
@@ -102,6 +117,8 @@ pub fn all() -> Vec<Scenario> {
         liveness::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,
+        attacks::SCENARIOS,
+        hub::SCENARIOS,
         operator::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,

@@ -263,3 +263,12 @@ pub(super) fn wait_status(
     });
     outcome.with_context(|| format!("at {}: {last:?}", gateway.site().name()))
 }
+
+/// How many connections a gateway has refused for a reason.
+pub(super) fn refused(gateway: &Gateway<'_>, reason: &str) -> Result<u64> {
+    let refusals = status(gateway)?.refusals;
+    let refusal = refusals.iter().find(|refusal| refusal.reason == reason);
+    refusal
+        .map(|refusal| refusal.connections)
+        .with_context(|| format!("refusals for {reason} are not counted"))
+}

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use withy::config::PeerAddress;
 
 use super::{
@@ -30,6 +30,8 @@ const MISSED: Duration = Duration::from_millis(600);
 const CALM: Duration = Duration::from_secs(1);
 /// For how long a middlebox looks for connections: each says something every five seconds.
 const WATCH: Duration = Duration::from_secs(6);
+/// How often it tries.
+const ROUNDS: usize = 3;
 
 /// Something that happens to a stage, and is over when this returns.
 type Failure = fn(&mut Stage<'_>) -> Result<()>;
@@ -93,12 +95,18 @@ fn reset(stage: &mut Stage<'_>) -> Result<()> {
     };
     let before = lost(stage)?;
     let links = stage.lab.site("a")?.links();
-    let count = middlebox::reset_connections(links, PeerAddress::DEFAULT_PORT, WATCH)?;
-    ensure!(count >= links.len(), "only {count} connections were seen");
-    wait_until(PATIENCE, "the resets to be noticed", || {
-        Ok(lost(stage)? >= before + links.len())
-    })?;
-    Ok(())
+    for _ in 0..ROUNDS {
+        let count = middlebox::reset_connections(links, PeerAddress::DEFAULT_PORT, WATCH)?;
+        ensure!(count >= links.len(), "only {count} connections were seen");
+        // A reset that comes after another segment is too late (RFC 5961), as with any middlebox.
+        let noticed = wait_until(Duration::from_secs(2), "the resets to be noticed", || {
+            Ok(lost(stage)? >= before + links.len())
+        });
+        if noticed.is_ok() {
+            return Ok(());
+        }
+    }
+    bail!("the resets are not noticed")
 }
 
 /// The other gateway loses its power, and boots: nobody says goodbye, and nothing but files is left.
@@ -140,11 +148,12 @@ fn power_cycle(gateway: &mut Gateway<'_>) -> Result<Instant> {
     Ok(booted)
 }
 
-/// How long it takes until both sides know of a failure, and until all is well again; without data.
-pub(super) fn watch(ipsec: Ipsec) -> Result<()> {
+/// How long it takes until both sides know of a failure, and until all is well again. The figures say something on a
+/// machine that is not emulated.
+pub(super) fn watch() -> Result<()> {
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, ipsec)?;
-        missed(stage, ipsec)?;
+        begin(stage, 2, Ipsec::Missing)?;
+        missed(stage)?;
         // The second of them is what has just been measured.
         for (what, failure) in ALL
             .into_iter()
@@ -155,7 +164,7 @@ pub(super) fn watch(ipsec: Ipsec) -> Result<()> {
             wait_until(PATIENCE, "the failure to be noticed", || {
                 Ok(troubles(stage)? > before)
             })?;
-            settle(stage, ipsec).context(what)?;
+            settle(stage).context(what)?;
             println!(
                 "    {what}: all is well again after {:.1?}",
                 began.elapsed().saturating_sub(CALM)
@@ -166,11 +175,11 @@ pub(super) fn watch(ipsec: Ipsec) -> Result<()> {
 }
 
 /// Waits until all IVCs have been up for a while: what has just come up may have its moments yet.
-fn settle(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
+fn settle(stage: &Stage<'_>) -> Result<()> {
     let mut since = None;
     let settled = wait_until(PATIENCE, "all IVCs to stay", || {
-        let whole =
-            is_complete(&status(&stage.a)?, 2, ipsec) && is_complete(&status(&stage.b)?, 2, ipsec);
+        let whole = is_complete(&status(&stage.a)?, 2, Ipsec::Missing)
+            && is_complete(&status(&stage.b)?, 2, Ipsec::Missing);
         let start = *since.get_or_insert_with(Instant::now);
         if !whole {
             since = None;
@@ -181,9 +190,9 @@ fn settle(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
 }
 
 /// Lets a link swallow everything, and measures when it is out at either side.
-fn missed(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
+fn missed(stage: &Stage<'_>) -> Result<()> {
     for round in 1..=3 {
-        settle(stage, ipsec)?;
+        settle(stage)?;
         let link = stage.lab.site("a")?.link("wan1")?;
         let cut = Instant::now();
         link.blackhole(true)?;
@@ -199,17 +208,14 @@ fn missed(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
         link.blackhole(false)?;
         both?;
         let restored = Instant::now();
-        wait_complete(stage, 2, ipsec)?;
+        wait_complete(stage, 2, Ipsec::Missing)?;
         let [here, there] = out.map(Option::unwrap_or_default);
         println!(
             "    silent cut {round}: out after {here:.0?} at the initiator, {there:.0?} at the responder; back after {:.0?}",
             restored.elapsed()
         );
         let worst = here.max(there);
-        ensure!(
-            ipsec == Ipsec::Kernel || worst <= MISSED,
-            "the link was missed after {worst:?}"
-        );
+        ensure!(worst <= MISSED, "the link was missed after {worst:?}");
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         failures::play,
     ),
     Scenario::new("negotiated_tunnels_return_after_a_reboot", failures::reboot),
-    Scenario::anywhere(
+    Scenario::native(
         "negotiated_links_are_missed_at_once_and_come_back",
         failures::watch,
     ),

@@ -1,0 +1,165 @@
+//! Connections from many addresses that say nothing, or nothing sensible.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+    time::{sleep, timeout},
+};
+use withy::config::PeerAddress;
+
+use super::{
+    Gateway, Ipsec, Lab, PATIENCE, Stage, Witness, begin, insider::runtime, is_complete, launch,
+    negotiated_config, refused, rehearse, site, spec, wait_status, wait_until,
+};
+use crate::{netns::joined, scenarios::stage};
+
+/// Where the flood comes from (RFC 2544): 64 addresses with eight connections each take all places twice.
+const PREFIX: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 24);
+const ADDRESSES: u8 = 64;
+const CONNECTIONS: usize = 8;
+/// How long a part of the flood waits before it connects again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a connection is held.
+const HELD: Duration = Duration::from_secs(10);
+
+pub(super) fn play(ipsec: Ipsec) -> Result<()> {
+    let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 1), site("d", 2)]);
+    rehearse(lab, &spec(), |stage| {
+        negotiated_config::write(&stage.spec, stage.lab, &["a", "d"], "b")?;
+        begin(stage, 2, ipsec)?;
+        let witness = Witness::start(stage, ipsec)?;
+        let flood = Flood::start(stage)?;
+        let outcome = come_through(stage, ipsec);
+        let opened = flood.stop()?;
+        let counts = ["half_open", "timeout", "tls", "rate"]
+            .map(|reason| Ok(format!("{reason} {}", refused(&stage.b, reason)?)))
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
+        println!(
+            "    {opened} connections opened; refused: {}",
+            counts.join(", ")
+        );
+        witness.finish(stage, "a flood")?;
+        outcome
+    })
+}
+
+/// A site that has never been heard of opens its tunnel through the flood.
+fn come_through(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
+    wait_until(PATIENCE, "the flood to be refused", || {
+        Ok(refused(&stage.b, "half_open")? > 100)
+    })?;
+    let mut newcomer = Gateway::new(stage.lab, "d", &stage::program()?)?;
+    let began = Instant::now();
+    launch(&mut newcomer)?;
+    let through = wait_status(&newcomer, PATIENCE, "a newcomer's IVCs", |status| {
+        is_complete(status, 2, ipsec)
+    });
+    if through.is_err() {
+        eprintln!("--- log of the newcomer ---\n{}", newcomer.log()?);
+    }
+    through?;
+    println!(
+        "    a newcomer has all IVCs {:.1?} after its program's start",
+        began.elapsed()
+    );
+    Ok(())
+}
+
+struct Flood {
+    stop: Arc<AtomicBool>,
+    opened: Arc<AtomicU64>,
+    thread: thread::JoinHandle<Result<()>>,
+}
+
+impl Flood {
+    fn start(stage: &Stage<'_>) -> Result<Self> {
+        let site = stage.lab.site("c")?;
+        stage.lab.announce(("c", "wan0"), PREFIX)?;
+        let addresses: Vec<_> = (1..=ADDRESSES)
+            .map(|last| Ipv4Addr::new(198, 18, 0, last))
+            .collect();
+        for address in &addresses {
+            site.gateway().add_address("lo", *address, 32)?;
+        }
+        let target = SocketAddrV4::new(
+            stage.lab.site("b")?.link("wan0")?.address(),
+            PeerAddress::DEFAULT_PORT,
+        );
+        let (stop, opened) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (ending, counter) = (Arc::clone(&stop), Arc::clone(&opened));
+        let thread = site.gateway().spawn("flood", move || {
+            runtime()?.block_on(async {
+                for address in addresses {
+                    for number in 0..CONNECTIONS {
+                        // Every eighth connection talks nonsense; the others say nothing.
+                        let words: &[u8] = if number == 0 {
+                            b"GET / HTTP/1.1\r\n\r\n"
+                        } else {
+                            &[]
+                        };
+                        tokio::spawn(keep_connecting(
+                            address,
+                            target,
+                            words,
+                            Arc::clone(&counter),
+                        ));
+                    }
+                }
+                while !ending.load(Ordering::Acquire) {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Self {
+            stop,
+            opened,
+            thread,
+        })
+    }
+
+    /// Returns how many connections were opened.
+    fn stop(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Release);
+        joined(self.thread.join()).context("the flood")?;
+        let opened = self.opened.load(Ordering::Relaxed);
+        ensure!(opened > 256, "that was no flood: {opened} connections");
+        Ok(opened)
+    }
+}
+
+async fn keep_connecting(
+    source: Ipv4Addr,
+    target: SocketAddrV4,
+    words: &'static [u8],
+    opened: Arc<AtomicU64>,
+) {
+    loop {
+        if let Ok(socket) = TcpSocket::new_v4()
+            && socket.bind(SocketAddrV4::new(source, 0).into()).is_ok()
+            && let Ok(mut stream) = socket.connect(target.into()).await
+        {
+            opened.fetch_add(1, Ordering::Relaxed);
+            let mut answer = Vec::new();
+            // Whatever happens to it is the responder's affair.
+            let _ = stream.write_all(words).await;
+            let _ = timeout(HELD, stream.read_to_end(&mut answer)).await;
+        }
+        sleep(PAUSE).await;
+    }
+}
