@@ -24,14 +24,38 @@ use super::{
 };
 use crate::{netns::joined, scenarios::stage};
 
-/// Where the flood comes from (RFC 2544): 64 addresses with eight connections each take all places twice.
+/// Where the flood comes from (RFC 2544).
 const PREFIX: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 24);
-const ADDRESSES: u8 = 64;
+/// How many connections an address has: as many as it may.
 const CONNECTIONS: usize = 8;
-/// How long a part of the flood waits before it connects again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The time between the first connections, so that they do not all come at once.
+const STAGGER: Duration = Duration::from_millis(5);
 /// How long a connection is held.
 const HELD: Duration = Duration::from_secs(10);
+
+/// How much of a flood there is. In any case it takes more places than there are.
+#[derive(Clone, Copy)]
+struct Force {
+    addresses: u8,
+    /// How long a part of it waits before it connects again.
+    pause: Duration,
+}
+
+impl Force {
+    /// On an emulated machine, which also carries data, every connection costs a thousand times as much.
+    fn of(ipsec: Ipsec) -> Self {
+        match ipsec {
+            Ipsec::Missing => Self {
+                addresses: 64,
+                pause: Duration::from_secs(1),
+            },
+            Ipsec::Kernel => Self {
+                addresses: 36,
+                pause: Duration::from_secs(6),
+            },
+        }
+    }
+}
 
 pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 1), site("d", 2)]);
@@ -39,7 +63,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "d"], "b")?;
         begin(stage, 2, ipsec)?;
         let witness = Witness::start(stage, ipsec)?;
-        let flood = Flood::start(stage)?;
+        let flood = Flood::start(stage, Force::of(ipsec))?;
         let outcome = come_through(stage, ipsec);
         let opened = flood.stop()?;
         let counts = ["half_open", "timeout", "tls", "rate"]
@@ -58,7 +82,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
 /// A site that has never been heard of opens its tunnel through the flood.
 fn come_through(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
     wait_until(PATIENCE, "the flood to be refused", || {
-        Ok(refused(&stage.b, "half_open")? > 100)
+        Ok(refused(&stage.b, "half_open")? > 30)
     })?;
     let mut newcomer = Gateway::new(stage.lab, "d", &stage::program()?)?;
     let began = Instant::now();
@@ -84,10 +108,10 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(stage: &Stage<'_>) -> Result<Self> {
+    fn start(stage: &Stage<'_>, force: Force) -> Result<Self> {
         let site = stage.lab.site("c")?;
         stage.lab.announce(("c", "wan0"), PREFIX)?;
-        let addresses: Vec<_> = (1..=ADDRESSES)
+        let addresses: Vec<_> = (1..=force.addresses)
             .map(|last| Ipv4Addr::new(198, 18, 0, last))
             .collect();
         for address in &addresses {
@@ -107,17 +131,19 @@ impl Flood {
                 for address in addresses {
                     for number in 0..CONNECTIONS {
                         // Every eighth connection talks nonsense; the others say nothing.
-                        let words: &[u8] = if number == 0 {
-                            b"GET / HTTP/1.1\r\n\r\n"
-                        } else {
-                            &[]
+                        let words: &[u8] = match number {
+                            0 => b"GET / HTTP/1.1\r\n\r\n",
+                            _ => &[],
                         };
-                        tokio::spawn(keep_connecting(
-                            address,
+                        let part = Part {
+                            source: address,
                             target,
                             words,
-                            Arc::clone(&counter),
-                        ));
+                            pause: force.pause,
+                            opened: Arc::clone(&counter),
+                        };
+                        tokio::spawn(part.keep_connecting());
+                        sleep(STAGGER).await;
                     }
                 }
                 while !ending.load(Ordering::Acquire) {
@@ -143,23 +169,31 @@ impl Flood {
     }
 }
 
-async fn keep_connecting(
+/// What connects again and again from one address.
+struct Part {
     source: Ipv4Addr,
     target: SocketAddrV4,
     words: &'static [u8],
+    pause: Duration,
     opened: Arc<AtomicU64>,
-) {
-    loop {
-        if let Ok(socket) = TcpSocket::new_v4()
-            && socket.bind(SocketAddrV4::new(source, 0).into()).is_ok()
-            && let Ok(mut stream) = socket.connect(target.into()).await
-        {
-            opened.fetch_add(1, Ordering::Relaxed);
-            let mut answer = Vec::new();
-            // Whatever happens to it is the responder's affair.
-            let _ = stream.write_all(words).await;
-            let _ = timeout(HELD, stream.read_to_end(&mut answer)).await;
+}
+
+impl Part {
+    async fn keep_connecting(self) {
+        loop {
+            if let Ok(socket) = TcpSocket::new_v4()
+                && socket
+                    .bind(SocketAddrV4::new(self.source, 0).into())
+                    .is_ok()
+                && let Ok(mut stream) = socket.connect(self.target.into()).await
+            {
+                self.opened.fetch_add(1, Ordering::Relaxed);
+                let mut answer = Vec::new();
+                // Whatever happens to it is the responder's affair.
+                let _ = stream.write_all(self.words).await;
+                let _ = timeout(HELD, stream.read_to_end(&mut answer)).await;
+            }
+            sleep(self.pause).await;
         }
-        sleep(PAUSE).await;
     }
 }
