@@ -162,9 +162,12 @@ impl Ivc {
             (false, Some(_)) => self.hurried = None,
             _ => {}
         }
+        // That the other side hears nothing yet is no news of an IVC that is only just known.
+        let fresh = self.state == State::Waiting && now.saturating_sub(self.known) < GRACE;
         let state = match self.quiet() {
-            None if now.saturating_sub(self.known) < GRACE => State::Waiting,
+            None if fresh => State::Waiting,
             Some(quiet) if now < quiet && self.they_hear => State::Live,
+            Some(quiet) if now < quiet && fresh => State::Waiting,
             Some(quiet) if now < quiet => State::Unheard,
             _ => State::Silent,
         };
@@ -182,7 +185,7 @@ impl Ivc {
 
     /// Whether the other side has been heard of late.
     fn hears(&self) -> bool {
-        matches!(self.state, State::Live | State::Unheard)
+        self.heard.is_some() && self.state != State::Silent
     }
 
     /// When there is something to do for it at the latest.

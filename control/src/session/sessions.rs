@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{LinkName, TunnelName},
     identity::PublicKey,
-    wire::Message,
+    wire::{Message, Reason},
 };
 
 /// A gateway's side of a tunnel.
@@ -55,7 +55,7 @@ impl Sessions {
                 next_connection: 0,
                 revision: 0,
                 claims: Claims::default(),
-                refusals: BTreeMap::new(),
+                refusals: Reason::labels().map(|label| (label, 0)).collect(),
             },
         }
     }

@@ -127,6 +127,11 @@ impl Verdict {
 }
 
 impl Reason {
+    /// The names by which refusals are counted.
+    pub fn labels() -> impl Iterator<Item = &'static str> {
+        CODES.iter().map(|(_, _, label, _)| *label)
+    }
+
     /// The name by which refusals are counted.
     #[must_use]
     pub fn label(self) -> &'static str {

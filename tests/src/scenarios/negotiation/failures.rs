@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use withy::config::PeerAddress;
 
 use super::{
-    Ipsec, Load, PATIENCE, begin, is_complete, launch_and_wait, load::troubles, sites, spec,
-    wait_complete,
+    Ipsec, Load, PATIENCE, begin, is_complete, launch_and_wait, sites, spec, wait_complete,
 };
 use crate::{
     gateway::Gateway,
@@ -159,10 +158,10 @@ pub(super) fn watch() -> Result<()> {
             .into_iter()
             .filter(|(what, _)| !what.contains("swallows"))
         {
-            let (began, before) = (Instant::now(), troubles(stage)?);
+            let (began, before) = (Instant::now(), noticed(stage)?);
             failure(stage).context(what)?;
             wait_until(PATIENCE, "the failure to be noticed", || {
-                Ok(troubles(stage)? > before)
+                Ok(noticed(stage)? > before)
             })?;
             settle(stage).context(what)?;
             println!(
@@ -172,6 +171,12 @@ pub(super) fn watch() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// How many lines of either log tell that something does not work, be it only for a moment.
+fn noticed(stage: &Stage<'_>) -> Result<usize> {
+    let logs = stage.a.log()? + &stage.b.log()?;
+    Ok(logs.matches(" WARN ").count())
 }
 
 /// Waits until all IVCs have been up for a while: what has just come up may have its moments yet.

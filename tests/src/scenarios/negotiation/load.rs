@@ -108,7 +108,7 @@ impl Witness {
 }
 
 /// How many lines of the initiator's log tell of trouble. (The responder's tells of others', too.)
-pub(super) fn troubles(stage: &Stage<'_>) -> Result<usize> {
+fn troubles(stage: &Stage<'_>) -> Result<usize> {
     let log = stage.a.log()?;
     let trouble = |line: &&str| TROUBLE.iter().any(|word| line.contains(word));
     Ok(log.lines().filter(trouble).count())
