@@ -90,7 +90,7 @@ pub(super) fn play() -> Result<()> {
 /// Has every provider of the initiator reset the control connections.
 fn reset(stage: &mut Stage<'_>) -> Result<()> {
     let lost = |stage: &Stage<'_>| -> Result<usize> {
-        Ok(stage.a.log()?.matches("the connection over link").count())
+        Ok(stage.a.log()?.matches("the connection of IVC").count())
     };
     let before = lost(stage)?;
     let links = stage.lab.site("a")?.links();
@@ -173,10 +173,13 @@ pub(super) fn watch() -> Result<()> {
     })
 }
 
-/// How many lines of either log tell that something does not work, be it only for a moment.
+/// How many lines of either log tell that something does not work, be it only for a moment, or has gone.
 fn noticed(stage: &Stage<'_>) -> Result<usize> {
     let logs = stage.a.log()? + &stage.b.log()?;
-    Ok(logs.matches(" WARN ").count())
+    Ok([" WARN ", "dropped:"]
+        .map(|word| logs.matches(word).count())
+        .iter()
+        .sum())
 }
 
 /// Waits until all IVCs have been up for a while: what has just come up may have its moments yet.
