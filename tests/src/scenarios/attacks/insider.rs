@@ -216,7 +216,7 @@ impl Machine {
                     self.handles.remove(&connection);
                 }
                 Action::Install { revision } => self.sessions.installed(revision, now),
-                _ => {}
+                Action::Note(_) => {}
             }
         }
         let event = timeout(Duration::from_millis(20), self.events.1.recv()).await;
