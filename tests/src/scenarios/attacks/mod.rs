@@ -3,6 +3,7 @@
 mod flood;
 mod insider;
 mod insiders;
+mod rival;
 mod strangers;
 mod twin;
 
@@ -33,6 +34,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::anywhere(
         "a_second_gateway_with_the_same_key_is_refused_and_harms_nobody",
         twin::play,
+    ),
+    Scenario::anywhere(
+        "a_second_claim_to_a_subnet_is_refused_and_shown_at_both_sides",
+        rival::play,
     ),
 ];
 
