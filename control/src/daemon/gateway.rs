@@ -287,8 +287,13 @@ impl Gateway {
 
     /// What there is to probe.
     fn plan(&self) -> Plan {
+        let owners = self.slots.owners();
         let mut plan = Plan {
-            owners: self.slots.owners(),
+            slots: owners
+                .iter()
+                .map(|(slot, id)| (id.clone(), *slot))
+                .collect(),
+            owners,
             ..Plan::default()
         };
         for (name, view) in &self.links {

@@ -23,7 +23,7 @@ use super::events::Events;
 use crate::{
     bundle::IvcId,
     config::{LinkName, TunnelName},
-    dataplane::Keepalives,
+    dataplane::{Arrivals, Keepalives},
     link::Interface,
     liveness::{Liveness, Terms, TunnelKeys},
 };
@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) links: BTreeMap<LinkName, (Interface, Ipv4Addr)>,
     /// The IVC of each counters' slot.
     pub(super) owners: BTreeMap<u32, IvcId>,
+    /// The counters' slot of each IVC.
+    pub(super) slots: BTreeMap<IvcId, u32>,
     /// The names of tunnels, by their remote endpoints.
     pub(super) tunnels: BTreeMap<Ipv4Addr, TunnelName>,
     /// The keys of each tunnel, by its remote endpoint.
@@ -63,7 +65,10 @@ impl Pulse {
     /// # Errors
     ///
     /// The machine has no thread left, or no descriptors.
-    pub(super) fn start(keepalives: Keepalives, events: Events) -> io::Result<Self> {
+    pub(super) fn start(
+        (keepalives, arrivals): (Keepalives, Arrivals),
+        events: Events,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (plans, planned) = watch::channel(Arc::default());
         let (word, changed) = mpsc::channel(1);
@@ -72,7 +77,13 @@ impl Pulse {
             .build()?;
         let heart = {
             let _inside = runtime.enter();
-            Heart::new(Arc::clone(&shared), planned, word, keepalives, events)?
+            Heart::new(
+                Arc::clone(&shared),
+                planned,
+                word,
+                (keepalives, arrivals),
+                events,
+            )?
         };
         thread::Builder::new()
             .name("pulse".to_owned())

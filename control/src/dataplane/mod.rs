@@ -1,5 +1,6 @@
 //! The eBPF programs and their maps: loaded, pinned, attached, adopted after a restart.
 
+mod arrivals;
 mod attach;
 mod bpffs;
 mod clsact;
@@ -11,6 +12,7 @@ mod pins;
 mod remove;
 mod tables;
 
+pub use arrivals::Arrivals;
 pub use attach::{Attached, Attachment, Hook, Receive};
 pub use error::DataplaneError;
 pub use keepalives::Keepalives;

@@ -12,7 +12,7 @@ use withy_common::{
     maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Svc, SvcState, Traffic},
 };
 
-use super::{DataplaneError, Keepalives, Limits, layout::Layout};
+use super::{Arrivals, DataplaneError, Keepalives, Limits, layout::Layout};
 
 /// Drops since the maps were made, by reason.
 pub type Drops = Vec<(&'static str, u64)>;
@@ -48,7 +48,7 @@ pub struct Tables {
     counters: PerCpuArray<MapData, IvcCounters>,
     drops: PerCpuArray<MapData, u64>,
     subnets: LpmTrie<MapData, u32, u32>,
-    keepalives: Option<Keepalives>,
+    keepalives: Option<(Keepalives, Arrivals)>,
 }
 
 impl fmt::Debug for Tables {
@@ -60,6 +60,7 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
+        let arrivals = Arrivals::open(ebpf)?;
         Ok(Self {
             svcs: take(ebpf, "SVCS")?,
             states: take(ebpf, "SVC_STATES")?,
@@ -67,12 +68,12 @@ impl Tables {
             counters: take(ebpf, "IVC_COUNTERS")?,
             drops: take(ebpf, "DROPS")?,
             subnets: take(ebpf, "SUBNETS")?,
-            keepalives: Some(Keepalives(take(ebpf, "KEEPALIVES")?)),
+            keepalives: Some((Keepalives(take(ebpf, "KEEPALIVES")?), arrivals)),
         })
     }
 
-    /// Takes the keepalives that come away from the other maps, to be read elsewhere; once.
-    pub fn take_keepalives(&mut self) -> Option<Keepalives> {
+    /// Takes the keepalives that come, and a view of the data that arrives, away from the other maps, to be read elsewhere; once.
+    pub fn take_keepalives(&mut self) -> Option<(Keepalives, Arrivals)> {
         self.keepalives.take()
     }
 

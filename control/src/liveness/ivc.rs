@@ -27,6 +27,8 @@ pub(super) struct Ivc {
     heard: Option<Duration>,
     promise: Duration,
     they_hear: bool,
+    /// What has arrived since a keepalive became late.
+    late: Option<Late>,
     /// The time in the newest message: older ones are replays.
     newest: u64,
     /// Since when the other side should be at the full rate.
@@ -43,6 +45,15 @@ pub(super) struct Ivc {
     /// Of what this gateway sends, and of what it receives.
     pub(super) loss: (Loss, Loss),
     pub(super) mtu: Option<Search>,
+}
+
+/// What is known of an IVC while a keepalive is late.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    /// How many pieces had arrived when it was last looked, if that is known.
+    pieces: Option<u64>,
+    /// When it was found that more of them had.
+    data: Option<Duration>,
 }
 
 /// What a message that came changes.
@@ -65,6 +76,7 @@ impl Ivc {
             heard: None,
             promise: Duration::ZERO,
             they_hear: false,
+            late: None,
             newest: 0,
             hurried: None,
             pace: Pace::new(now),
@@ -99,6 +111,7 @@ impl Ivc {
         self.heard = Some(self.heard.map_or(at, |heard| heard.max(at)));
         self.promise = super::bounded(Duration::from_millis(message.interval.into()));
         self.they_hear = message.hears;
+        self.late = None;
         let metered = self.terms.metered || message.metered;
         if message.length > Message::LENGTH {
             self.probed = message.sequence;
@@ -151,7 +164,41 @@ impl Ivc {
             let trip = self.trip.smoothed().unwrap_or(UNKNOWN_TRIP);
             since + super::window(self.terms.interval) + trip * 2
         });
-        Some(answer.map_or(quiet, |answer| answer.max(heard).min(quiet)))
+        let quiet = answer.map_or(quiet, |answer| answer.max(heard).min(quiet));
+        // What carries data is not silent: the keepalive waits in a queue behind it, or is lost.
+        let data = self.late.and_then(|late| late.data);
+        Some(data.map_or(quiet, |data| quiet.max(data + self.patience())))
+    }
+
+    /// How long after one keepalive the next one is late.
+    fn patience(&self) -> Duration {
+        self.promise * 5 / 4
+    }
+
+    /// When it is to be noted how much data has arrived, because a keepalive is late.
+    fn late_at(&self) -> Option<Duration> {
+        let heard = self.heard.filter(|_| self.hears() && self.late.is_none())?;
+        Some(heard + self.patience())
+    }
+
+    /// Looks whether data arrives where keepalives do not. `pieces` tells how many pieces have arrived in all.
+    pub(super) fn look(&mut self, now: Duration, pieces: impl FnOnce() -> Option<u64>) {
+        if self.late_at().is_some_and(|late| now >= late) {
+            self.late = Some(Late {
+                pieces: pieces(),
+                data: None,
+            });
+            return;
+        }
+        let quiet = self.quiet().is_some_and(|quiet| now >= quiet);
+        let Some(late) = self.late.as_mut().filter(|_| quiet) else {
+            return;
+        };
+        let now_arrived = pieces();
+        if now_arrived > late.pieces && late.pieces.is_some() {
+            late.data = Some(now);
+        }
+        late.pieces = now_arrived;
     }
 
     /// Judges; returns whether the state is another.
@@ -200,7 +247,9 @@ impl Ivc {
     pub(super) fn judged_at(&self) -> Option<Duration> {
         match self.state {
             State::Waiting => Some(self.known + GRACE),
-            State::Live | State::Unheard => self.quiet(),
+            State::Live | State::Unheard => {
+                [self.late_at(), self.quiet()].into_iter().flatten().min()
+            }
             State::Silent => None,
         }
     }

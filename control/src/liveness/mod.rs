@@ -2,7 +2,7 @@
 //!
 //! Each gateway sends keepalives on each IVC. Each of them promises when the next one comes at the latest (by default after
 //! [`Terms::interval`], later while there is no data on links that are paid by the byte), and says whether the sender hears the other
-//! side's. An IVC over which nothing comes for 2.5 times what was promised, or on which the other side hears
+//! side's. An IVC over which nothing comes for 2.5 times what was promised, neither keepalives nor data, or on which the other side hears
 //! nothing, carries no data until that changes; keepalives go on, so it comes back by itself.
 //!
 //! ```text
@@ -202,11 +202,18 @@ impl Liveness {
         }
     }
 
-    /// Judges all IVCs, and returns the keepalives to send now. `clock` is the time in nanoseconds since the epoch.
-    pub fn poll(&mut self, now: Duration, clock: u64) -> Vec<Due> {
+    /// Judges all IVCs, and returns the keepalives to send now. `clock` is the time in nanoseconds since the epoch. `pieces` tells, of
+    /// an IVC whose keepalives are late, how many pieces of data have arrived.
+    pub fn poll(
+        &mut self,
+        now: Duration,
+        clock: u64,
+        pieces: impl Fn(&IvcId) -> Option<u64>,
+    ) -> Vec<Due> {
         self.unjudged = false;
         let mut turned = BTreeSet::new();
         for (id, ivc) in &mut self.ivcs {
+            ivc.look(now, || pieces(id));
             if ivc.judge(now) {
                 turned.insert(id.0);
                 self.changed = true;

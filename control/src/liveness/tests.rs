@@ -49,6 +49,8 @@ struct Way {
     loss: f64,
     cut: bool,
     mtu: u16,
+    /// Whether data flows.
+    data: bool,
 }
 
 const FINE: Way = Way {
@@ -57,6 +59,7 @@ const FINE: Way = Way {
     loss: 0.0,
     cut: false,
     mtu: 1500,
+    data: false,
 };
 
 /// Two gateways.
@@ -66,6 +69,8 @@ struct World {
     terms: [Vec<Terms>; 2],
     /// By IVC, then by sender.
     ways: Vec<[Way; 2]>,
+    /// How many pieces have arrived, by IVC, then by sender.
+    pieces: Vec<[u64; 2]>,
     under_way: BTreeMap<(Duration, u64), (usize, usize, Message)>,
     random: fastrand::Rng,
     /// How many messages each side sent, how many of them long.
@@ -85,6 +90,7 @@ impl World {
             sides: [Liveness::default(), Liveness::default()],
             terms,
             ways: ways.iter().map(|way| [*way; 2]).collect(),
+            pieces: vec![[0; 2]; ways.len()],
             under_way: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
             sent: [0; 2],
@@ -117,6 +123,11 @@ impl World {
         let begin = self.now;
         while self.now < begin + time && holds(self) {
             self.now += STEP;
+            for (ways, pieces) in self.ways.iter().zip(&mut self.pieces) {
+                for (way, pieces) in ways.iter().zip(pieces) {
+                    *pieces += u64::from(way.data && !way.cut);
+                }
+            }
             while let Some(entry) = self.under_way.first_entry() {
                 if entry.key().0 > self.now {
                     break;
@@ -137,7 +148,12 @@ impl World {
         if deadline.is_none_or(|deadline| deadline > self.now) {
             return;
         }
-        for due in self.sides[side].poll(self.now, self.clock()) {
+        let (clock, pieces) = (self.clock(), &self.pieces);
+        let arrived = |of: &IvcId| {
+            let link = (0..pieces.len()).find(|link| id(side, *link) == *of)?;
+            Some(pieces[link][1 - side])
+        };
+        for due in self.sides[side].poll(self.now, clock, arrived) {
             self.sent[side] += 1;
             let link = (0..self.ways.len())
                 .find(|link| id(side, *link) == due.id)
@@ -168,7 +184,7 @@ impl World {
     }
 }
 
-/// Longer than this nothing silent is used: the bound.
+/// Longer than this nothing silent is used.
 const BOUND: Duration = Duration::from_millis(300);
 
 #[test]
@@ -191,6 +207,28 @@ fn a_cut_ivc_is_out_in_time_at_both_ends_and_comes_back() {
             world.is_silent(0, 1) || world.is_silent(1, 1)
         });
         assert!(back <= ms(100 + 3 * 20 + 10), "{back:?}");
+    }
+}
+
+#[test]
+fn an_ivc_that_carries_data_is_not_silent_but_one_that_is_cut_is() {
+    for phase in 0..100 {
+        let mut world = World::new(&[FINE; 3]);
+        world.ways[1] = [Way { data: true, ..FINE }; 2];
+        world.run(ms(2000 + phase));
+        // Queues, say, hold up every keepalive, but not the data.
+        for way in &mut world.ways[1] {
+            way.loss = 1.0;
+        }
+        let silent = world.run_while(ms(5000), |world| {
+            !world.is_silent(0, 1) && !world.is_silent(1, 1)
+        });
+        assert_eq!(silent, ms(5000));
+        world.cut(1, true);
+        for side in 0..2 {
+            let out = world.run_while(ms(1000), |world| !world.is_silent(side, 1));
+            assert!(out < BOUND, "{out:?}");
+        }
     }
 }
 

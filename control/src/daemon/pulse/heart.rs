@@ -21,7 +21,7 @@ use crate::{
     bundle::IvcId,
     config::LinkName,
     daemon::events::Events,
-    dataplane::Keepalives,
+    dataplane::{Arrivals, Keepalives},
     kernel::raw::LinkSocket,
     link::Interface,
     liveness::{Due, Rejected},
@@ -35,6 +35,7 @@ pub(super) struct Heart {
     plans: watch::Receiver<Arc<Plan>>,
     changes: mpsc::Sender<()>,
     keepalives: AsyncFd<Keepalives>,
+    arrivals: Arrivals,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
     events: Events,
@@ -46,7 +47,7 @@ impl Heart {
         shared: Arc<Shared>,
         plans: watch::Receiver<Arc<Plan>>,
         changes: mpsc::Sender<()>,
-        keepalives: Keepalives,
+        (keepalives, arrivals): (Keepalives, Arrivals),
         events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -54,6 +55,7 @@ impl Heart {
             plans,
             changes,
             keepalives: keepalives.register()?,
+            arrivals,
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
             events,
@@ -111,7 +113,11 @@ impl Heart {
                 debug!(%rejected, "a keepalive is not believed");
             }
         }
-        let due = liveness.poll(now(), clock());
+        let arrived = |id: &IvcId| {
+            let slot = plan.slots.get(id)?;
+            self.arrivals.pieces(*slot)
+        };
+        let due = liveness.poll(now(), clock(), arrived);
         let changed = liveness.take_changed().then(|| liveness.silent());
         drop(liveness);
         if let Some(silent) = changed {
