@@ -31,7 +31,7 @@ use crate::{
         server::{self, Call},
     },
     config::Config,
-    kernel::monitor::Monitor,
+    kernel::monitor::{Monitor, Word},
 };
 
 /// How often it is looked at what changes without an event: programs and settings.
@@ -86,9 +86,13 @@ pub async fn run(config: Config, directories: Directories) -> Result<(), DaemonE
                 }
             }
             () = stop.asked() => break,
-            change = monitor.changed() => {
-                debug!(?change, "the kernel's configuration changed");
-                gateway.converge().await;
+            word = monitor.word() => {
+                debug!(?word, "the kernel's configuration changed");
+                if word.as_ref().is_ok_and(|word| *word == Word::Links) {
+                    gateway.glance().await;
+                } else {
+                    gateway.converge().await;
+                }
                 settle(&mut gateway, &mut negotiation).await;
             }
             occurrence = negotiation.next() => {
