@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     DaemonError, Directories, attachments,
@@ -161,6 +161,16 @@ impl Gateway {
         self.problems.replace(problems);
         self.dataplane.flush_log();
         begun.elapsed()
+    }
+
+    /// Looks at the links, and lets the scheduler know of those that are gone; the rest follows when it converges, which is soon.
+    pub(super) async fn glance(&mut self) {
+        let mut problems = BTreeSet::new();
+        if let Err(error) = self.look().await {
+            debug!(%error, "cannot look at the links");
+        } else if let Err(error) = self.fill_tables(&mut problems) {
+            debug!(%error, "cannot let the scheduler know");
+        }
     }
 
     /// Tells whether the programs are where they were attached, and the settings what they were set to.

@@ -37,7 +37,7 @@ use crate::{
         server::{self, Call, Server},
     },
     config::Config,
-    kernel::monitor::Monitor,
+    kernel::monitor::{Monitor, Word},
     metrics::Metrics,
 };
 
@@ -99,9 +99,13 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
                 }
             }
             () = stop.asked() => break,
-            change = monitor.changed() => {
-                debug!(?change, "the kernel's configuration changed");
-                gateway.converge().await;
+            word = monitor.word() => {
+                debug!(?word, "the kernel's configuration changed");
+                if word.as_ref().is_ok_and(|word| *word == Word::Links) {
+                    gateway.glance().await;
+                } else {
+                    gateway.converge().await;
+                }
                 settle(&mut gateway, &mut negotiation).await;
             }
             occurrence = negotiation.next() => {

@@ -77,6 +77,15 @@ impl From<Topic> for Change {
     }
 }
 
+/// What a [`Monitor`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// An interface came, went or changed its state; what else has changed is told in a moment.
+    Links,
+    /// Everything that has changed.
+    Change(Change),
+}
+
 /// Subscriptions to the kernel's tables.
 ///
 /// It hears of the network namespace in which the thread was that opened it.
@@ -87,6 +96,8 @@ pub struct Monitor {
     buffer: Vec<u8>,
     /// What was heard and not yet told.
     heard: Change,
+    /// Whether it was told that links are among that.
+    told: bool,
 }
 
 impl Monitor {
@@ -122,6 +133,7 @@ impl Monitor {
             xfrm,
             buffer,
             heard: Change::default(),
+            told: false,
         })
     }
 
@@ -134,6 +146,20 @@ impl Monitor {
     ///
     /// A socket failed.
     pub async fn changed(&mut self) -> Result<Change, NetlinkError> {
+        loop {
+            if let Word::Change(change) = self.word().await? {
+                return Ok(change);
+            }
+        }
+    }
+
+    /// Like [`Monitor::changed`], but says at once, before it gathers what else has changed, that links are among it: where one
+    /// is down every millisecond costs packets.
+    ///
+    /// # Errors
+    ///
+    /// A socket failed.
+    pub async fn word(&mut self) -> Result<Word, NetlinkError> {
         let failed = |source| NetlinkError::Socket {
             operation: "watch the kernel's tables",
             source,
@@ -148,9 +174,13 @@ impl Monitor {
             }
             self.listen().map_err(failed)?;
         }
+        if self.heard.contains(Topic::Links) && !std::mem::replace(&mut self.told, true) {
+            return Ok(Word::Links);
+        }
         tokio::time::sleep(SETTLING).await;
         self.listen().map_err(failed)?;
-        Ok(std::mem::take(&mut self.heard))
+        self.told = false;
+        Ok(Word::Change(std::mem::take(&mut self.heard)))
     }
 
     /// Reads what there is to read.
@@ -160,6 +190,7 @@ impl Monitor {
             xfrm,
             buffer,
             heard,
+            ..
         } = self;
         listen_to(route, buffer, heard, route_topic)?;
         if let Some(xfrm) = xfrm {

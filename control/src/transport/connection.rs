@@ -62,12 +62,17 @@ pub struct FrameWriter {
     remote: SocketAddrV4,
 }
 
-/// Sets what both sides want of TCP: small messages leave at once, and what is not acknowledged ends the connection. Whether an idle
+/// The longest TCP segment in bytes: nearly every path carries it (IPv6's smallest MTU less the headers of IPv4 and TCP). What the path does
+/// carry is found out only when the connection stands, and a first flight with a post-quantum key is longer than one segment.
+const SEGMENT: u32 = 1240;
+
+/// Sets what both sides want of TCP: short segments, which cross narrow paths from which no ICMP comes; small messages leave at once, and what is not acknowledged ends the connection. Whether an idle
 /// one lives is found out above.
 pub(super) fn prepare(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(false)?;
+    socket.set_tcp_mss(SEGMENT)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 

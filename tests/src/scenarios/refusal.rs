@@ -54,7 +54,7 @@ fn bad_configurations() -> Result<()> {
             stage.configure()?;
             let site = stage.a.site();
             let good = fs::read_to_string(site.dirs().etc().join("withy.yaml"))?;
-            let before = Snapshot::of_gateway(site, Scope::Machine)?;
+            let before = Snapshot::when_calm(site, Scope::Machine)?;
             let bad = site.dirs().etc().join("bad.yaml");
             for (what, spoil) in SPOILED {
                 fs::write(&bad, spoil(&good))?;
@@ -152,7 +152,7 @@ fn second_daemon() -> Result<()> {
         &TunnelSpec::default(),
         |stage| {
             let site = stage.a.site();
-            let before = Snapshot::of_gateway(site, Scope::Machine)?;
+            let before = Snapshot::when_calm(site, Scope::Machine)?;
             let path = site.dirs().etc().join("withy.yaml");
             let output = stage
                 .a

@@ -41,7 +41,7 @@ const BYTES: u64 = 300_000;
 fn killed() -> Result<()> {
     let lab = Lab::paired(&links(&[(4000, 5); 4]));
     play(lab, &TunnelSpec::default(), |stage| {
-        let before = [observe(stage.a.site())?, observe(stage.b.site())?];
+        let before = [calm(stage.a.site())?, calm(stage.b.site())?];
         let load = Load::start(stage)?;
         let restarts = kill_in_turn(stage);
         load.finish()?;
@@ -144,6 +144,10 @@ fn unchanged(site: &Site, before: &Snapshot) -> Result<()> {
     Ok(())
 }
 
+fn calm(site: &Site) -> Result<Snapshot> {
+    Snapshot::when_calm(site, Scope::Machine)
+}
+
 /// The namespace's state, and the BPF objects of the whole machine.
 fn observe(site: &Site) -> Result<Snapshot> {
     Snapshot::of_gateway(site, Scope::Machine)
@@ -155,7 +159,7 @@ fn sigterm() -> Result<()> {
         Lab::paired(&fast_links()),
         &TunnelSpec::default(),
         |stage| {
-            let before = [observe(stage.a.site())?, observe(stage.b.site())?];
+            let before = [calm(stage.a.site())?, calm(stage.b.site())?];
             stage.stop()?;
             for gateway in [&stage.a, &stage.b] {
                 let output = gateway.run_cli(&["status"])?;
@@ -194,7 +198,7 @@ fn down() -> Result<()> {
     let lab = Lab::paired(&fast_links());
     rehearse(lab, &TunnelSpec::default(), |stage| {
         let sites = [stage.a.site(), stage.b.site()];
-        let before = [observe(sites[0])?, observe(sites[1])?];
+        let before = [calm(sites[0])?, calm(sites[1])?];
         for end in [End::Term, End::Kill, End::Down] {
             stage.start()?;
             small_transfers(stage, BYTES)?;

@@ -11,7 +11,7 @@ use std::{
     fs, io,
     path::Path,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -54,6 +54,10 @@ const SYSCTL_ROOTS: [&str; 3] = [
     "/proc/sys/net/core",
 ];
 
+/// For how long nothing changes at a gateway that is calm, and how long that may take to come about.
+const CALM: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How far a snapshot looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -73,6 +77,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Looks at a site's gateway once nothing changes any more: what a path's probing finds is still to be set, and what nobody uses to
+    /// be freed.
+    pub fn when_calm(site: &Site, scope: Scope) -> Result<Self> {
+        let mut last = Self::of_gateway(site, scope)?;
+        let mut since = Instant::now();
+        wait_until(PATIENCE, "a calm gateway", || {
+            let now = Self::of_gateway(site, scope)?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            Ok(since.elapsed() >= CALM)
+        })?;
+        Ok(last)
+    }
+
     /// Looks at a site's gateway.
     pub fn of_gateway(site: &Site, scope: Scope) -> Result<Self> {
         let (netns, pins) = (site.gateway(), site.dirs().bpf());
