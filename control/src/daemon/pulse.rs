@@ -15,7 +15,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    process::setpriority_process,
+    time::{ClockId, clock_gettime},
+};
 use tokio::sync::{mpsc, watch};
 
 use self::heart::Heart;
@@ -27,6 +30,9 @@ use crate::{
     link::Interface,
     liveness::{Liveness, Terms, TunnelKeys},
 };
+
+/// The nice value of the thread: a gateway that has much to do must not be taken for dead.
+const NICE: i32 = -10;
 
 /// The keepalives of a gateway.
 pub(super) struct Pulse {
@@ -87,7 +93,11 @@ impl Pulse {
         };
         thread::Builder::new()
             .name("pulse".to_owned())
-            .spawn(move || runtime.block_on(heart.run()))?;
+            .spawn(move || {
+                // Where the system refuses, the thread takes its turn like others.
+                let _ = setpriority_process(None, NICE);
+                runtime.block_on(heart.run());
+            })?;
         Ok(Self {
             shared,
             plans,

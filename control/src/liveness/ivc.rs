@@ -13,6 +13,10 @@ use super::{
 const GAP: Duration = Duration::from_millis(5);
 /// In how many parts of the interval it is asked for what does not come.
 const ASKS: u32 = 4;
+/// How much longer nothing may come by an IVC while nothing newer comes by the tunnel's others either.
+const ALONE: u32 = 3;
+/// How much longer than the one before a keepalive may be under way.
+const SLACK: Duration = Duration::from_millis(30);
 /// How long the answer to a hurry may take on an IVC whose round-trip time is not known.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(500);
 
@@ -29,6 +33,8 @@ pub(super) struct Ivc {
     they_hear: bool,
     /// What has arrived since a keepalive became late.
     late: Option<Late>,
+    /// When a keepalive is due that was sent no sooner than one that another IVC has brought.
+    passed: Option<Duration>,
     /// The time in the newest message: older ones are replays.
     newest: u64,
     /// Since when the other side should be at the full rate.
@@ -77,6 +83,7 @@ impl Ivc {
             promise: Duration::ZERO,
             they_hear: false,
             late: None,
+            passed: None,
             newest: 0,
             hurried: None,
             pace: Pace::new(now),
@@ -112,6 +119,7 @@ impl Ivc {
         self.promise = super::bounded(Duration::from_millis(message.interval.into()));
         self.they_hear = message.hears;
         self.late = None;
+        self.passed = None;
         let metered = self.terms.metered || message.metered;
         if message.length > Message::LENGTH {
             self.probed = message.sequence;
@@ -158,7 +166,12 @@ impl Ivc {
     /// The moment from which on it counts as not heard.
     fn quiet(&self) -> Option<Duration> {
         let heard = self.heard?;
-        let quiet = heard + super::window(self.promise);
+        // As long as nothing newer comes by another IVC either, it may be that the other side's machine is held up.
+        let window = super::window(self.promise);
+        let alone = heard + window * ALONE;
+        let quiet = self
+            .passed
+            .map_or(alone, |passed| passed.clamp(heard + window, alone));
         // Who was in no hurry answers at once who is.
         let answer = self.hurried.filter(|since| heard <= *since).map(|since| {
             let trip = self.trip.smoothed().unwrap_or(UNKNOWN_TRIP);
@@ -168,6 +181,18 @@ impl Ivc {
         // What carries data is not silent: the keepalive waits in a queue behind it, or is lost.
         let data = self.late.and_then(|late| late.data);
         Some(data.map_or(quiet, |data| quiet.max(data + self.patience())))
+    }
+
+    /// Another IVC has brought a keepalive of this time. If this one's next should have been sent by then, it is due when one of that
+    /// time would arrive by the same way as the last.
+    pub(super) fn compare(&mut self, time: u64) {
+        let later = Duration::from_nanos(time.saturating_sub(self.newest));
+        if let Some(heard) = self.heard
+            && later >= self.promise
+        {
+            let due = heard + later + SLACK;
+            self.passed = Some(self.passed.map_or(due, |passed| passed.min(due)));
+        }
     }
 
     /// How long after one keepalive the next one is late.

@@ -2,7 +2,7 @@
 //!
 //! Each gateway sends keepalives on each IVC. Each of them promises when the next one comes at the latest (by default after
 //! [`Terms::interval`], later while there is no data on links that are paid by the byte), and says whether the sender hears the other
-//! side's. An IVC over which nothing comes for 2.5 times what was promised, neither keepalives nor data, or on which the other side hears
+//! side's. An IVC over which nothing comes for 2.5 times what was promised, neither keepalives nor data, while others bring what is newer, or on which the other side hears
 //! nothing, carries no data until that changes; keepalives go on, so it comes back by itself.
 //!
 //! ```text
@@ -31,7 +31,7 @@ mod pace;
 mod path_mtu;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
     time::Duration,
 };
@@ -49,6 +49,8 @@ use crate::bundle::IvcId;
 pub const INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 /// An IVC that was never heard is silent when it has been known for so long.
 const GRACE: Duration = Duration::from_secs(1);
+/// How many times of messages are kept for each tunnel: some seconds' worth.
+const TIMES: usize = 64;
 /// The shortest time after which silence means anything: the machines at both ends have other things to do, too.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 
@@ -125,10 +127,19 @@ pub struct Due {
     pub message: Message,
 }
 
+/// The IVCs of a tunnel.
+#[derive(Debug, Default)]
+struct Tunnel {
+    ivcs: Vec<IvcId>,
+    /// The times in the last messages, the newest first, with the number of the IVC among these.
+    times: VecDeque<(usize, u64)>,
+}
+
 /// What is known of each IVC. Times are since any fixed moment.
 #[derive(Debug, Default)]
 pub struct Liveness {
     ivcs: BTreeMap<IvcId, Ivc>,
+    tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Whether what is silent, or a path's MTU, is another than was told.
     changed: bool,
     /// Whether something has come since all were judged.
@@ -144,6 +155,13 @@ impl Liveness {
         // Nobody sends a million probes a second, so that an earlier run's numbers are other ones.
         let number = u32::try_from(clock / 1_000_000 % (1 << 32)).unwrap_or_default();
         self.ivcs.retain(|id, _| wanted.contains_key(id));
+        if !self.ivcs.keys().eq(wanted.keys()) {
+            self.tunnels.clear();
+            for id in wanted.keys() {
+                let tunnel = self.tunnels.entry(id.0).or_default();
+                tunnel.ivcs.push(id.clone());
+            }
+        }
         let mut turned = BTreeSet::new();
         for (id, terms) in wanted {
             let terms = terms.bounded();
@@ -174,6 +192,7 @@ impl Liveness {
         let news = ivc.hear(message, at)?;
         self.unjudged = true;
         self.changed |= before != ivc.mtu.as_ref().map(path_mtu::Search::found);
+        self.compare(id, message.time);
         if let Some((theirs, ours)) = news.lost {
             let lost = self.ivcs.iter_mut().find(|(other, ivc)| {
                 other.0 == id.0 && other.2 == theirs && ivc.terms.local == Some(ours)
@@ -183,6 +202,26 @@ impl Liveness {
             }
         }
         Ok(())
+    }
+
+    /// Compares when the other side has sent something on an IVC with what has come by the tunnel's others.
+    fn compare(&mut self, id: &IvcId, time: u64) {
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
+        for (number, other) in tunnel.ivcs.iter().enumerate() {
+            let Some(ivc) = self.ivcs.get_mut(other) else {
+                continue;
+            };
+            if other != id {
+                ivc.compare(time);
+                continue;
+            }
+            let others = tunnel.times.iter().filter(|(of, _)| *of != number);
+            others.for_each(|(_, time)| ivc.compare(*time));
+            tunnel.times.truncate(TIMES - 1);
+            tunnel.times.push_front((number, time));
+        }
     }
 
     /// The IVCs on which it matters whether there is data.

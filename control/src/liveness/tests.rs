@@ -69,6 +69,8 @@ struct World {
     terms: [Vec<Terms>; 2],
     /// By IVC, then by sender.
     ways: Vec<[Way; 2]>,
+    /// Until when a side is held up: it neither hears nor says anything.
+    held_up: [Duration; 2],
     /// How many pieces have arrived, by IVC, then by sender.
     pieces: Vec<[u64; 2]>,
     under_way: BTreeMap<(Duration, u64), (usize, usize, Message)>,
@@ -90,6 +92,7 @@ impl World {
             sides: [Liveness::default(), Liveness::default()],
             terms,
             ways: ways.iter().map(|way| [*way; 2]).collect(),
+            held_up: [Duration::ZERO; 2],
             pieces: vec![[0; 2]; ways.len()],
             under_way: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -137,7 +140,9 @@ impl World {
                 let _ = self.sides[to].heard(&id(to, link), &message, self.now);
             }
             for side in 0..2 {
-                self.poll(side);
+                if self.now >= self.held_up[side] {
+                    self.poll(side);
+                }
             }
         }
         self.now.saturating_sub(begin)
@@ -229,6 +234,23 @@ fn an_ivc_that_carries_data_is_not_silent_but_one_that_is_cut_is() {
             let out = world.run_while(ms(1000), |world| !world.is_silent(side, 1));
             assert!(out < BOUND, "{out:?}");
         }
+    }
+}
+
+#[test]
+fn a_machine_that_is_held_up_silences_nothing() {
+    for phase in 0..100 {
+        let slow = Way {
+            delay: ms(60),
+            ..FINE
+        };
+        let mut world = World::new(&[FINE, slow, FINE]);
+        world.run(ms(2000 + phase));
+        world.held_up[1] = world.now + ms(600);
+        let all_well = world.run_while(ms(3000), |world| {
+            (0..3).all(|link| !world.is_silent(0, link) && !world.is_silent(1, link))
+        });
+        assert_eq!(all_well, ms(3000), "phase {phase}");
     }
 }
 
