@@ -10,7 +10,10 @@ use ipnet::Ipv4Net;
 use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
-    model::{Gateway, Identity, Limits, Link, Probe, Rates, Receive, SplitPolicy, Truth, Tunnel},
+    model::{
+        EngineChoice, Gateway, Identity, Limits, Link, Probe, Rates, Receive, SplitPolicy, Truth,
+        Tunnel,
+    },
     sink::{At, Located},
     value::{
         BundleName, Delay, GatewayName, InterfaceName, LinkName, Mss, Mtu, PeerAddress, Period,
@@ -41,6 +44,7 @@ pub(super) struct GatewayDraft {
     pub(super) pool: Option<Located<Ipv4Net>>,
     /// Whether the file has a pool, if only a bad one.
     pub(super) has_pool: bool,
+    pub(super) engine: Option<Located<EngineChoice>>,
     pub(super) svcs: Option<Located<u32>>,
     pub(super) ivcs: Option<Located<u32>>,
 }
@@ -172,6 +176,7 @@ impl GatewayDraft {
             identity,
             listen: self.listen.unwrap_or(PeerAddress::DEFAULT_PORT),
             pool: value(self.pool),
+            engine: value(self.engine).unwrap_or_default(),
             limits,
         })
     }

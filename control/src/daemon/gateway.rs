@@ -10,6 +10,7 @@ use tracing::info;
 use super::{
     DaemonError, Directories, attachments,
     disabled::Disabled,
+    engine::Engine,
     negotiation::Negotiation,
     problems::Problems,
     pulse::{self, Plan, Pulse},
@@ -58,6 +59,7 @@ pub(super) struct Gateway {
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
     disabled: Disabled,
+    engine: Engine,
     started: u64,
     since: BTreeMap<LinkName, u64>,
     receive: BTreeMap<LinkName, &'static str>,
@@ -67,6 +69,7 @@ impl Gateway {
     /// Loads the programs, and takes over what an earlier run left.
     pub(super) fn start(config: Config, directories: Directories) -> Result<Self, DaemonError> {
         let reconciler = Reconciler::open(&directories.state_dir)?;
+        let engine = Engine::choose(&config).map_err(DaemonError::Engine)?;
         let limits = Limits {
             svcs: config.gateway.limits.svcs,
             ivcs: config.gateway.limits.ivcs,
@@ -87,6 +90,7 @@ impl Gateway {
             attached: Vec::new(),
             settings: Vec::new(),
             disabled: Disabled::load(&directories.state_dir),
+            engine,
             config,
             directories,
             reconciler,
@@ -189,11 +193,17 @@ impl Gateway {
         self.fill_tables(problems)?;
         let facts = self.ensure_bundle(facts, problems).await?;
         self.attach(&facts, problems);
+        let engine = self.engine.ensure(self.reconciler.netlink()).await;
+        let engine = engine.unwrap_or_else(|error| {
+            problems.insert(format!("Withy's own ESP engine has no device: {error}"));
+            vpn::Engine::Closed
+        });
         let desired = vpn::desired(
             &self.config,
             &self.running,
             &self.links,
             &self.slots,
+            engine,
             facts.values(),
         );
         match desired {
@@ -204,6 +214,8 @@ impl Gateway {
                     info!("{step}");
                 }
                 problems.extend(outcome.failed.iter().map(ToString::to_string));
+                problems.extend(self.engine.set(&self.running));
+                self.engine.tidy(self.reconciler.netlink()).await?;
             }
             Err(error) => {
                 problems.insert(error.to_string());
@@ -418,6 +430,7 @@ impl Gateway {
             silent: &self.mute(),
             reports: &self.reports(),
             rejected: self.pulse.rejected(),
+            engine: &self.engine.report(),
             started: self.started,
             now: now(),
             problems: self.problems.list(),

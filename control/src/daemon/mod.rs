@@ -6,6 +6,7 @@
 mod attachments;
 mod directories;
 mod disabled;
+mod engine;
 mod error;
 mod gateway;
 mod lock;

@@ -1,5 +1,7 @@
 //! The packets inside.
 
+use std::net::Ipv4Addr;
+
 use withy_common::checksum::Change;
 
 use super::{
@@ -71,4 +73,11 @@ pub(super) fn set_traffic_class(packet: &mut [u8], class: u8) {
         packet[0] = 0x60 | class >> 4;
         packet[1] = class << 4 | packet[1] & 0xf;
     }
+}
+
+/// Returns the source and the destination of an IPv4 packet that [`Inner::read`] has read.
+pub(super) fn ipv4_addresses(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let at = |from: usize| Some(Ipv4Addr::from(*packet.get(from..)?.first_chunk::<4>()?));
+    let is_ipv4 = packet.first()? >> 4 == 4;
+    is_ipv4.then_some((at(12)?, at(16)?))
 }

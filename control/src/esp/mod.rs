@@ -10,6 +10,7 @@ mod layout;
 mod opener;
 mod refused;
 mod sealer;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -19,6 +20,7 @@ pub use layout::{HEADROOM, TAILROOM};
 pub use opener::Opener;
 pub use refused::{Refusals, Refused};
 pub use sealer::Sealer;
+pub use tables::{Failed, Inbound, Outbound};
 pub use window::{MAX_WINDOW, Window};
 
 /// What went through an SA.

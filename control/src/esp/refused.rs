@@ -48,11 +48,14 @@ pub enum Refused {
     /// A router has marked congestion on what does not know of such marks (RFC 6040 section 4.2).
     #[error("congestion marked on a packet that is not capable of ECN")]
     Congestion,
+    /// The kernel did not take it.
+    #[error("the kernel does not take it")]
+    Stuck,
 }
 
 impl Refused {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotIp,
         Self::Oversized,
         Self::Exhausted,
@@ -68,6 +71,7 @@ impl Refused {
         Self::NextHeader,
         Self::Dummy,
         Self::Congestion,
+        Self::Stuck,
     ];
 
     /// The name in status and metrics.
@@ -89,6 +93,7 @@ impl Refused {
             Self::NextHeader => "esp_next_header",
             Self::Dummy => "esp_dummy",
             Self::Congestion => "esp_congestion",
+            Self::Stuck => "esp_stuck",
         }
     }
 }

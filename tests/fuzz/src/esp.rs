@@ -33,10 +33,10 @@ pub fn run(bytes: &[u8]) {
     let (Some(packet), true) = (seal(text), !text.is_empty()) else {
         return;
     };
-    let mut opened = packet.clone();
-    if let Ok(inner) = opener.open(&mut opened) {
+    let mut taken = packet.clone();
+    if let Ok(inner) = opener.open(&mut taken) {
         assert!(inner.start == HEADROOM && inner.end <= HEADROOM + text.len() - 2);
-        assert_eq!(opened[inner.clone()], text[..inner.len()]);
+        assert_eq!(taken[inner.clone()], text[..inner.len()]);
     }
     assert_eq!(opener.open(&mut packet.clone()), Err(Refused::Replayed));
 }

@@ -26,8 +26,7 @@ use anyhow::{Result, bail};
 pub enum Ipsec {
     /// It has ESP: the tunnels carry data.
     Kernel,
-    /// It has none, or does as if: gateways negotiate and hear each other, and report that the
-    /// kernel refuses their SAs. What takes data is left out.
+    /// It has none: the gateways take Withy's own ESP engine.
     Missing,
 }
 

@@ -109,13 +109,13 @@ proptest! {
 fn authentic(suite: Suite, text: &[u8]) -> Vec<u8> {
     let (mut sealer, _) = pair(suite, 64, 0);
     let headers = seal(&mut sealer, &ipv4(0, b"")).unwrap();
-    let mut sealed = text.to_vec();
+    let mut cipher_text = text.to_vec();
     let iv = headers[28..36].try_into().unwrap();
     let cipher = Cipher::new(&key(suite)).unwrap();
     let icv = cipher
-        .seal(iv, &associated(0x1001, 1), &mut sealed)
+        .seal(iv, &associated(0x1001, 1), &mut cipher_text)
         .unwrap();
-    [&headers[..36], &sealed, &icv].concat()
+    [&headers[..36], &cipher_text, &icv].concat()
 }
 
 #[test]
