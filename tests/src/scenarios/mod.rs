@@ -3,6 +3,7 @@
 //! They run as root in a virtual machine that has the kernel's ESP; those that show something
 //! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
+mod engine;
 mod failover;
 mod hostile;
 mod kernel_tools;
@@ -95,6 +96,7 @@ pub fn all() -> Vec<Scenario> {
         wire::SCENARIOS,
         policies::SCENARIOS,
         suites::SCENARIOS,
+        engine::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
         restart::SCENARIOS,

@@ -62,15 +62,15 @@ const ALL: [(&str, Failure); 6] = [
     ("control connections are reset", reset),
 ];
 
-pub(super) fn play() -> Result<()> {
+pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     rehearse(sites(3, 3), &spec(), |stage| {
-        begin(stage, 3, Ipsec::Kernel)?;
+        begin(stage, 3, ipsec)?;
         let mut worst = Vec::new();
         for (what, failure) in ALL {
             let load = Load::start(stage)?;
             thread::sleep(Duration::from_secs(1));
             let failed = failure(stage);
-            let back = wait_complete(stage, 3, Ipsec::Kernel);
+            let back = wait_complete(stage, 3, ipsec);
             let (gap, _) = load.finish(what)?;
             failed.and(back).context(what)?;
             if gap > LONGEST_GAP {
@@ -102,13 +102,13 @@ fn reset(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// The other gateway loses its power, and boots: nobody says goodbye, and nothing but files is left.
-pub(super) fn reboot() -> Result<()> {
+pub(super) fn reboot(ipsec: Ipsec) -> Result<()> {
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, Ipsec::Kernel)?;
+        begin(stage, 2, ipsec)?;
         let load = Load::start(stage)?;
         thread::sleep(Duration::from_secs(1));
         let booted = power_cycle(&mut stage.b);
-        let back = wait_complete(stage, 2, Ipsec::Kernel);
+        let back = wait_complete(stage, 2, ipsec);
         let up = Instant::now();
         // The datagrams show when the tunnel is back; give them a moment.
         thread::sleep(Duration::from_secs(1));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::{
-    scenarios::{Ipsec, stage::Stage},
+    scenarios::stage::Stage,
     traffic::{
         stream::{Stream, StreamPlan},
         tcp::{Running, Volume},
@@ -70,25 +70,21 @@ const TROUBLE: [&str; 3] = ["is lost", "it carries no data", "dropped:"];
 /// Sees to it that a running tunnel is left in peace: no datagram is lost where there are any, and
 /// neither gateway finds anything wrong with an IVC.
 pub(in crate::scenarios) struct Witness {
-    load: Option<Load>,
+    load: Load,
     troubles: usize,
 }
 
 impl Witness {
-    pub(in crate::scenarios) fn start(stage: &Stage<'_>, ipsec: Ipsec) -> Result<Self> {
+    pub(in crate::scenarios) fn start(stage: &Stage<'_>) -> Result<Self> {
         Ok(Self {
-            load: (ipsec == Ipsec::Kernel)
-                .then(|| Load::start(stage))
-                .transpose()?,
+            load: Load::start(stage)?,
             troubles: troubles(stage)?,
         })
     }
 
     pub(in crate::scenarios) fn finish(self, stage: &Stage<'_>, what: &str) -> Result<()> {
-        if let Some(load) = self.load {
-            let (_, lost) = load.finish(what)?;
-            ensure!(lost == 0, "{what}: {lost} datagrams were lost");
-        }
+        let (_, lost) = self.load.finish(what)?;
+        ensure!(lost == 0, "{what}: {lost} datagrams were lost");
         let troubles = troubles(stage)? - self.troubles;
         ensure!(troubles == 0, "{what}: {troubles} lines tell of trouble");
         Ok(())
