@@ -236,3 +236,6 @@ fn keep<T>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

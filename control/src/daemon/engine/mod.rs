@@ -50,7 +50,7 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeviceError {
     /// It cannot be made.
-    #[error("{name}: {error}", name = vpn::engine_device(), error = .0)]
+    #[error("{name}: {error} (is the kernel's module tun loaded?)", name = vpn::engine_device(), error = .0)]
     Tun(io::Error),
     /// It cannot be configured.
     #[error(transparent)]
