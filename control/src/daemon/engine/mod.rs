@@ -74,7 +74,9 @@ impl Engine {
                 Ok(()) => (false, "the kernel's ESP works".to_owned()),
                 Err(probe::Failed::Untried(error)) => (
                     false,
-                    format!("the kernel's ESP could not be tried: {error}"),
+                    format!(
+                        "the kernel takes states, but could not be tried with a packet: {error}"
+                    ),
                 ),
                 Err(error) => (true, format!("the kernel's ESP does not work: {error}")),
             },
