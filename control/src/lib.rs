@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod esp;
 pub mod identity;
 pub mod kernel;
 pub mod link;

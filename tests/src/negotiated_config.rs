@@ -62,9 +62,10 @@ fn head(spec: &TunnelSpec, here: &Site) -> Result<String> {
     private_key(here)?;
     let names: Vec<&str> = here.links().iter().map(Link::name).collect();
     let mut text = format!(
-        "gateway:\n  name: {}\n  lan: [{LAN_DEVICE}]\n  key_file: {}\n  pool: {POOL}\nlinks:\n",
+        "gateway:\n  name: {}\n  lan: [{LAN_DEVICE}]\n  key_file: {}\n  pool: {POOL}\n  engine: {}\nlinks:\n",
         here.name(),
         key_file(here).display(),
+        spec.engine(here),
     );
     for link in here.links() {
         text.push_str(&spec.link(link));

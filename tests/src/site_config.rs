@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use withy::config::{Receive, SplitPolicy, Suite};
+use withy::config::{EngineChoice, Receive, SplitPolicy, Suite};
 
 use crate::lab::{LAN_DEVICE, Lab, Link, Site};
 
@@ -51,6 +51,8 @@ pub struct TunnelSpec {
     pub queue: Option<Duration>,
     /// Where keys and IVCs come from.
     pub keying: Keying,
+    /// The sites whose gateways must take Withy's own ESP engine; the others choose for themselves.
+    pub userspace: &'static [&'static str],
     /// What makes the keys: another salt, other keys.
     pub salt: u8,
 }
@@ -64,6 +66,7 @@ impl Default for TunnelSpec {
             pairing: Pairing::Straight,
             queue: None,
             keying: Keying::Manual,
+            userspace: &[],
             salt: 0,
         }
     }
@@ -139,8 +142,9 @@ impl TunnelSpec {
     fn head(&self, here: &Site) -> String {
         let names: Vec<&str> = here.links().iter().map(Link::name).collect();
         let mut text = format!(
-            "gateway:\n  name: {}\n  lan: [{LAN_DEVICE}]\nlinks:\n",
-            here.name()
+            "gateway:\n  name: {}\n  lan: [{LAN_DEVICE}]\n  engine: {}\nlinks:\n",
+            here.name(),
+            self.engine(here),
         );
         for link in here.links() {
             text.push_str(&self.link(link));
@@ -192,6 +196,14 @@ impl TunnelSpec {
             in_file.display(),
         )?;
         Ok(text)
+    }
+
+    pub(crate) fn engine(&self, site: &Site) -> EngineChoice {
+        if self.userspace.contains(&site.name()) {
+            EngineChoice::Userspace
+        } else {
+            EngineChoice::Auto
+        }
     }
 
     pub(crate) fn link(&self, link: &Link) -> String {

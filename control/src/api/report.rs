@@ -22,6 +22,16 @@ use crate::{
     vpn::{IvcMtu, Path, Running, RunningIvc, RunningTunnels, path_mtu},
 };
 
+/// What seals and opens packets.
+pub(crate) struct EngineReport {
+    /// `kernel` or `userspace`.
+    pub(crate) name: &'static str,
+    /// Why it was chosen.
+    pub(crate) reason: String,
+    /// What it has dropped, by reason.
+    pub(crate) drops: Vec<(&'static str, u64)>,
+}
+
 /// What a status is written from.
 pub(crate) struct View<'a> {
     pub(crate) config: &'a Config,
@@ -34,6 +44,7 @@ pub(crate) struct View<'a> {
     pub(crate) remote_links: &'a BTreeMap<IvcId, String>,
     pub(crate) reports: &'a BTreeMap<IvcId, Report>,
     pub(crate) rejected: u64,
+    pub(crate) engine: &'a EngineReport,
     pub(crate) started: u64,
     /// The time in seconds since the epoch.
     pub(crate) now: u64,
@@ -49,7 +60,8 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
         schema: SCHEMA,
         gateway: config.gateway.name.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engine: "kernel".to_owned(),
+        engine: view.engine.name.to_owned(),
+        engine_reason: Some(view.engine.reason.clone()),
         started: view.started,
         links: view
             .links
@@ -69,6 +81,7 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .drops()?
             .into_iter()
             .chain([("rx_keepalive", view.rejected)])
+            .chain(view.engine.drops.iter().copied())
             .map(|(reason, packets)| DropStatus {
                 reason: reason.to_owned(),
                 packets,

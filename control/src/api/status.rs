@@ -19,8 +19,11 @@ pub struct Status {
     pub gateway: String,
     /// The version of the daemon.
     pub version: String,
-    /// The IPsec engine: `kernel`.
+    /// The IPsec engine: `kernel` or `userspace`.
     pub engine: String,
+    /// Why it is that one.
+    #[serde(default)]
+    pub engine_reason: Option<String>,
     /// When the daemon started, in seconds since the epoch.
     pub started: u64,
     /// The links, by name.

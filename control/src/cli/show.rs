@@ -24,6 +24,10 @@ pub(super) fn status(status: &Status, terminal: bool) -> String {
         status.engine,
         age(status.started)
     );
+    if let Some(reason) = &status.engine_reason {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "engine {}: {reason}", status.engine);
+    }
     for tunnel in &status.tunnels {
         text.push('\n');
         show_tunnel(&mut text, tunnel, terminal);

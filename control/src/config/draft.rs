@@ -11,7 +11,8 @@ use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
     model::{
-        Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, SplitPolicy, Truth, Tunnel,
+        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, SplitPolicy,
+        Truth, Tunnel,
     },
     sink::{At, Located},
     value::{
@@ -43,6 +44,7 @@ pub(super) struct GatewayDraft {
     pub(super) pool: Option<Located<Ipv4Net>>,
     /// Whether the file has a pool, if only a bad one.
     pub(super) has_pool: bool,
+    pub(super) engine: Option<Located<EngineChoice>>,
     pub(super) svcs: Option<Located<u32>>,
     pub(super) ivcs: Option<Located<u32>>,
     pub(super) metrics: Option<Located<MetricsListen>>,
@@ -175,6 +177,7 @@ impl GatewayDraft {
             identity,
             listen: self.listen.unwrap_or(PeerAddress::DEFAULT_PORT),
             pool: value(self.pool),
+            engine: value(self.engine).unwrap_or_default(),
             limits,
             metrics: Metrics {
                 listen: value(self.metrics).unwrap_or_default(),

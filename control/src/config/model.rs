@@ -46,6 +46,8 @@ pub struct Gateway {
     /// addresses of the file; there if any tunnel is opened by the other gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Ipv4Net>,
+    /// What seals and opens the packets of tunnels.
+    pub engine: EngineChoice,
     /// The sizes of the data path's maps.
     pub limits: Limits,
     /// Figures for Prometheus.
@@ -258,6 +260,19 @@ pub enum Receive {
     Tc,
 }
 
+/// What seals and opens the packets of tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineChoice {
+    /// The kernel where its ESP works, else Withy's own engine.
+    #[default]
+    Auto,
+    /// The kernel.
+    Kernel,
+    /// Withy's own engine.
+    Userspace,
+}
+
 macro_rules! choice {
     ($type:ident, $what:literal, $($word:literal => $variant:ident),+) => {
         impl FromStr for $type {
@@ -302,6 +317,7 @@ impl FromStr for Truth {
 }
 
 choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
+choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "userspace" => Userspace);
 choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub enum DaemonError {
     /// There can be no thread for keepalives.
     #[error("cannot send keepalives: {0}")]
     Pulse(io::Error),
+    /// Withy's own ESP engine cannot be started.
+    #[error("cannot start the ESP engine: {0}")]
+    Engine(io::Error),
     /// The data plane cannot be loaded.
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),

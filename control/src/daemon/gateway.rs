@@ -10,6 +10,7 @@ use tracing::{debug, info};
 use super::{
     DaemonError, Directories, attachments,
     disabled::Disabled,
+    engine::Engine,
     events::Events,
     negotiation::Negotiation,
     problems::Problems,
@@ -62,6 +63,7 @@ pub(super) struct Gateway {
     attached: Vec<Attachment>,
     settings: Vec<Sysctl>,
     disabled: Disabled,
+    engine: Engine,
     started: u64,
     since: BTreeMap<LinkName, u64>,
     receive: BTreeMap<LinkName, &'static str>,
@@ -75,6 +77,7 @@ impl Gateway {
         events: Events,
     ) -> Result<Self, DaemonError> {
         let reconciler = Reconciler::open(&directories.state_dir)?;
+        let engine = Engine::choose(&config).map_err(DaemonError::Engine)?;
         let limits = Limits {
             svcs: config.gateway.limits.svcs,
             ivcs: config.gateway.limits.ivcs,
@@ -96,6 +99,7 @@ impl Gateway {
             attached: Vec::new(),
             settings: Vec::new(),
             disabled: Disabled::load(&directories.state_dir),
+            engine,
             config,
             directories,
             reconciler,
@@ -224,11 +228,17 @@ impl Gateway {
         self.fill_tables(problems)?;
         let facts = self.ensure_bundle(facts, problems).await?;
         self.attach(&facts, problems);
+        let engine = self.engine.ensure(self.reconciler.netlink()).await;
+        let engine = engine.unwrap_or_else(|error| {
+            problems.insert(format!("Withy's own ESP engine has no device: {error}"));
+            vpn::Engine::Closed
+        });
         let desired = vpn::desired(
             &self.config,
             &self.running,
             &self.links,
             &self.slots,
+            engine,
             facts.values(),
         );
         match desired {
@@ -239,6 +249,8 @@ impl Gateway {
                     info!("{step}");
                 }
                 problems.extend(outcome.failed.iter().map(ToString::to_string));
+                problems.extend(self.engine.set(&self.running));
+                self.engine.tidy(self.reconciler.netlink()).await?;
             }
             Err(error) => {
                 problems.insert(error.to_string());
@@ -465,6 +477,7 @@ impl Gateway {
             remote_links: &self.remote_links,
             reports: &self.reports(),
             rejected: self.pulse.rejected(),
+            engine: &self.engine.report(),
             started: self.started,
             now: now(),
             problems: self.problems.list(),

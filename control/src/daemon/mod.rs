@@ -6,6 +6,7 @@
 mod attachments;
 mod directories;
 mod disabled;
+mod engine;
 mod error;
 pub(crate) mod events;
 mod gateway;
@@ -24,7 +25,7 @@ use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 use tracing::debug;
 
@@ -82,13 +83,10 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
     tokio::spawn(server::serve(listener, server.clone()));
     events.tell(What::Ready);
 
-    let mut audit = tokio::time::interval_at(Instant::now() + AUDIT, AUDIT);
-    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut round = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
-    let mut feel = tokio::time::interval(FEEL);
-    feel.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tick = tokio::time::interval(negotiation::TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut audit = every(AUDIT);
+    let mut round = every(ROUND);
+    let mut feel = every(FEEL);
+    let mut tick = every(negotiation::TICK);
     loop {
         tokio::select! {
             // Silence first: it must not wait because something else is always there.
@@ -169,6 +167,13 @@ fn listen(socket: &Path) -> Result<UnixListener, DaemonError> {
         path: socket.to_owned(),
         source,
     })
+}
+
+/// Ticks after each period; when it is late, the next tick is a whole period later.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Brings the kernel to what was agreed, and the machines to what the kernel has, until nothing is left to do.

@@ -75,6 +75,9 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     if old.limits != new.limits {
         return Some("gateway.limits");
     }
+    if old.engine != new.engine {
+        return Some("gateway.engine");
+    }
     // Every tunnel is another one's then.
     let key = |identity: &Option<config::Identity>| identity.as_ref().map(|own| own.key.clone());
     let (before, after) = (key(&old.identity), key(&new.identity));

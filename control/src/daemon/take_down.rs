@@ -9,6 +9,7 @@ use crate::{
     api::{client, protocol::Request},
     dataplane,
     reconcile::{Desired, Reconciler},
+    vpn,
 };
 
 /// How long a running daemon may take to end.
@@ -32,6 +33,9 @@ pub async fn take_down(directories: &Directories) -> Result<BTreeSet<String>, Da
         info!("{step}");
     }
     let mut problems: BTreeSet<_> = outcome.failed.iter().map(ToString::to_string).collect();
+    if let Err(error) = reconciler.netlink().remove_tun(&vpn::engine_device()).await {
+        problems.insert(error.to_string());
+    }
     let facts = reconciler.netlink().link_facts().await?;
     let names: Vec<_> = facts.keys().map(ToString::to_string).collect();
     let given = dataplane::remove(&directories.bpffs, &directories.clsact_notes(), &names)?;

@@ -2,7 +2,9 @@
 
 pub mod facts;
 pub mod monitor;
+pub mod namespace;
 pub mod netlink;
 pub mod raw;
 mod socket;
 pub mod sysctl;
+pub mod tun;

@@ -212,6 +212,7 @@ pub(super) mod tests {
             gateway: "london".to_owned(),
             version: "1.2.3".to_owned(),
             engine: "kernel".to_owned(),
+            engine_reason: None,
             started: 1_700_000_000,
             links: vec![
                 link("dsl", LinkState::Up, Some(1500)),

@@ -56,6 +56,26 @@ pub(crate) fn bundle_device() -> BundleDevice {
     BundleDevice::standard(BundleMtu::new(BUNDLE_MTU).unwrap_or(BundleMtu::MAX))
 }
 
+/// Returns the name of the device through which packets reach Withy's own engine and leave it.
+///
+/// # Panics
+///
+/// Never: the name is legal.
+pub(crate) fn engine_device() -> InterfaceName {
+    InterfaceName::new("withy1").expect("a legal constant")
+}
+
+/// What seals and opens the packets of tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel.
+    Kernel,
+    /// Withy's own engine, behind its device.
+    Userspace,
+    /// Nothing: Withy's own engine has no device, and packets end where nothing is told.
+    Closed,
+}
+
 /// States everything that the configuration and the tunnels that run want of the kernel, with the
 /// links as they are.
 ///
@@ -67,6 +87,7 @@ pub fn desired<'a>(
     running: &RunningTunnels,
     links: &Links,
     slots: &Slots,
+    engine: Engine,
     facts: impl Iterator<Item = &'a LinkFacts> + Clone,
 ) -> Result<Desired, Wanted> {
     let mut desired = Desired::empty();
@@ -93,7 +114,14 @@ pub fn desired<'a>(
         // tunnel without one has no room in the maps, which is told elsewhere.
         if let Some(slot) = slots.svc_of(tunnel.endpoints.remote) {
             let reqid = ReqId(u16::try_from(slot).map_err(|_| Wanted::TooManyTunnels)?);
-            self::tunnel(&mut desired, tunnel, Path::of(tunnel, links), reqid, &own)?;
+            self::tunnel(
+                &mut desired,
+                tunnel,
+                Path::of(tunnel, links),
+                reqid,
+                engine,
+                &own,
+            )?;
         }
     }
     closed(&mut desired, config, running)?;
@@ -124,12 +152,27 @@ fn into_bundle(
     preferred_source: Option<Ipv4Addr>,
     metrics: RouteMetrics,
 ) -> Object {
+    into(
+        &bundle_device().name,
+        destination,
+        preferred_source,
+        metrics,
+    )
+}
+
+/// A route into a device.
+fn into(
+    device: &InterfaceName,
+    destination: Ipv4Net,
+    preferred_source: Option<Ipv4Addr>,
+    metrics: RouteMetrics,
+) -> Object {
     Object::Route(Route {
         table: TABLE_MAIN,
         destination,
         priority: 0,
         target: RouteTarget::Device {
-            device: bundle_device().name,
+            device: device.clone(),
             gateway: None,
         },
         preferred_source,
@@ -203,6 +246,7 @@ fn tunnel(
     tunnel: &Running,
     path: Path,
     reqid: ReqId,
+    engine: Engine,
     own: &[Ipv4Addr],
 ) -> Result<(), Wanted> {
     desired.add(Object::Address(Address {
@@ -229,15 +273,26 @@ fn tunnel(
             .iter()
             .any(|net| net.contains(*address))
     });
+    let (device, mtu) = match engine {
+        // The kernel finds the size of what fits by the route to the endpoint.
+        Engine::Kernel | Engine::Closed => (bundle_device().name, None),
+        Engine::Userspace => (engine_device(), Some(path.inner)),
+    };
     let to_subnet = RouteMetrics {
-        mtu: None,
+        mtu: mtu.map(|bytes| PathMtu {
+            bytes,
+            locked: false,
+        }),
         advertised_mss: path.mss.map(u32::from),
     };
     for subnet in &tunnel.subnets.remote {
-        desired.add(into_bundle(*subnet, source.copied(), to_subnet))?;
+        desired.add(into(&device, *subnet, source.copied(), to_subnet))?;
     }
-    associations(desired, tunnel, reqid)?;
-    policies(desired, tunnel, reqid)
+    if engine == Engine::Kernel {
+        associations(desired, tunnel, reqid)?;
+        policies(desired, tunnel, reqid)?;
+    }
+    Ok(())
 }
 
 fn associations(desired: &mut Desired, tunnel: &Running, reqid: ReqId) -> Result<(), Wanted> {

@@ -6,8 +6,8 @@ mod path;
 mod running;
 mod tables;
 
-pub(crate) use desired::bundle_device;
-pub use desired::{Wanted, desired};
+pub use desired::{Engine, Wanted, desired};
+pub(crate) use desired::{bundle_device, engine_device};
 pub(crate) use path::ASSUMED_MTU;
 pub use path::{Path, most as most_mtu, mtu as path_mtu};
 pub use running::{IllegalSa, IvcMtu, Running, RunningIvc, RunningSa, RunningTunnels, manual};

@@ -158,7 +158,7 @@ mod tests {
             Desired,
             objects::{Direction, Object},
         },
-        vpn::desired,
+        vpn::{Engine, desired},
     };
 
     const TEXT: &str = "
@@ -195,12 +195,16 @@ tunnels:
     }
 
     fn all(config: &Config, running: &RunningTunnels) -> Desired {
+        by(Engine::Kernel, config, running)
+    }
+
+    fn by(engine: Engine, config: &Config, running: &RunningTunnels) -> Desired {
         let mut slots = Slots::default();
         for tunnel in running.values() {
             slots.svc(tunnel.endpoints.remote, 8);
         }
         let none = std::iter::empty();
-        desired(config, running, &Links::new(), &slots, none).unwrap()
+        desired(config, running, &Links::new(), &slots, engine, none).unwrap()
     }
 
     fn routes(config: &Config, running: &RunningTunnels) -> Vec<String> {
@@ -250,6 +254,31 @@ tunnels:
         let both = ["10.255.0.2/32", "192.168.2.0/24", "192.168.2.8/29"];
         assert_eq!(routes(&config, &running), both);
         assert_eq!(routes(&config, &RunningTunnels::new()), ["192.168.2.0/24"]);
+    }
+
+    #[test]
+    fn only_the_kernels_engine_takes_associations_and_policies_of_the_kernel() {
+        let config = config();
+        let running = manual(&config).unwrap();
+        let found = |engine| {
+            let (mut ipsec, mut devices) = (0, Vec::new());
+            for (_, object) in by(engine, &config, &running).iter() {
+                match object {
+                    Object::Association(_) | Object::Policy(_) => ipsec += 1,
+                    Object::Route(route) => {
+                        let target = format!("{:?}", route.target);
+                        devices.push((route.destination.prefix_len(), target.contains("withy1")));
+                    }
+                    _ => {}
+                }
+            }
+            (ipsec, devices)
+        };
+        let closed = vec![(32, false), (24, false)];
+        assert_eq!(found(Engine::Kernel), (2 + 3, closed.clone()));
+        // The way to the endpoint stays, that to the subnet leads through the engine.
+        assert_eq!(found(Engine::Userspace), (0, vec![(32, false), (24, true)]));
+        assert_eq!(found(Engine::Closed), (0, closed));
     }
 
     #[test]

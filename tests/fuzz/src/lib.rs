@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz` builds and runs the targets.
 
 pub mod config;
+pub mod esp;
 pub mod header;
 pub mod keepalive;
 pub mod wire_decoder;

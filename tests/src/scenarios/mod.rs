@@ -4,6 +4,7 @@
 //! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
 mod attacks;
+mod engine;
 mod failover;
 mod hostile;
 mod hub;
@@ -29,8 +30,7 @@ use anyhow::Result;
 pub enum Ipsec {
     /// It has ESP: the tunnels carry data.
     Kernel,
-    /// It has none, or does as if: gateways negotiate and hear each other, and report that the
-    /// kernel refuses their SAs. What takes data is left out.
+    /// It has none: the gateways take Withy's own ESP engine.
     Missing,
 }
 
@@ -112,6 +112,7 @@ pub fn all() -> Vec<Scenario> {
         wire::SCENARIOS,
         policies::SCENARIOS,
         suites::SCENARIOS,
+        engine::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
         liveness::SCENARIOS,

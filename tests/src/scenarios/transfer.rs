@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::{
-    Scenario,
-    stage::{Stage, fast_links, play},
+    Ipsec, Scenario,
+    stage::{Stage, fast_links, play, status},
 };
 use crate::{
     lab::Lab,
@@ -15,15 +15,16 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::new("tcp_20_mb_each_way_at_once", tcp_each_way).smoke()];
+    &[Scenario::anywhere("tcp_20_mb_each_way_at_once", tcp_each_way).smoke()];
 
 const MB: u64 = 1_000_000;
 
-fn tcp_each_way() -> Result<()> {
+fn tcp_each_way(ipsec: Ipsec) -> Result<()> {
     play(
         Lab::paired(&fast_links()),
         &TunnelSpec::default(),
         |stage| {
+            expect_engine(stage, ipsec)?;
             let start = Instant::now();
             let there = stage.transfer("a", Volume::Bytes(20 * MB))?.start()?;
             let back = stage
@@ -39,6 +40,25 @@ fn tcp_each_way() -> Result<()> {
             Ok(())
         },
     )
+}
+
+/// Fails unless both gateways have found out what the kernel can do.
+pub(super) fn expect_engine(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
+    let wanted = match ipsec {
+        Ipsec::Kernel => "kernel",
+        Ipsec::Missing => "userspace",
+    };
+    for gateway in [&stage.a, &stage.b] {
+        let status = status(gateway)?;
+        let reason = status.engine_reason.unwrap_or_default();
+        println!("    engine {}: {reason}", status.engine);
+        ensure!(
+            status.engine == wanted,
+            "engine {}: {reason}",
+            status.engine
+        );
+    }
+    Ok(())
 }
 
 /// Fails unless every byte arrived as it was sent.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Result, ensure};
 
 use super::{
-    Scenario,
+    Ipsec, Scenario,
     stage::{Stage, play, slow_links},
     transfer::expect_whole,
 };
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::new("only_esp_between_own_addresses_on_the_wire", only_esp).smoke()];
+    &[Scenario::anywhere("only_esp_between_own_addresses_on_the_wire", only_esp).smoke()];
 
 /// Strewn into the transfer.
 const MARKER: &[u8] = b"withy scenario: never in cleartext";
@@ -28,7 +28,7 @@ const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 
 /// Watches a transfer, an echo of every kind of size and a ping on both sides of every provider.
-fn only_esp() -> Result<()> {
+fn only_esp(_: Ipsec) -> Result<()> {
     play(
         Lab::paired(&slow_links()),
         &TunnelSpec::default(),

@@ -31,6 +31,8 @@ pub(crate) enum Target {
     Keepalive,
     /// Any text as a configuration
     Config,
+    /// Any bytes as an ESP packet, and as what is inside one
+    Esp,
     /// Any packet to what the eBPF programs find out about it
     Header,
 }
@@ -43,6 +45,7 @@ impl Target {
             Self::WireMessages => "wire_messages",
             Self::Keepalive => "keepalive",
             Self::Config => "config",
+            Self::Esp => "esp",
             Self::Header => "header",
         }
     }
@@ -70,7 +73,7 @@ impl Target {
         match self {
             Self::WireDecoder | Self::Config => 8192,
             Self::WireMessages => 4096,
-            Self::Keepalive | Self::Header => 256,
+            Self::Keepalive | Self::Esp | Self::Header => 256,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! decoding has refused already.
 
 mod addresses;
+mod engine;
 mod links;
 mod metrics;
 mod negotiation;
@@ -20,6 +21,7 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     overlap::check(draft, sink);
     addresses::check(draft, sink);
     security::check(draft, sink);
+    engine::check(draft, sink);
     negotiation::check(draft, sink);
     metrics::check(draft, sink);
 }

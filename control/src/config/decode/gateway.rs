@@ -23,6 +23,7 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
         let pool: Located<Subnet> = field.parse(sink)?;
         Some(pool.map(Subnet::get))
     });
+    let engine = map.optional("engine", sink, Field::parse);
     let (svcs, ivcs) = map
         .optional("limits", sink, |field, sink| Some(limits(field, sink)))
         .unwrap_or_default();
@@ -42,6 +43,7 @@ pub(super) fn decode(field: &Field<'_>, sink: &mut Sink) -> GatewayDraft {
         listen,
         pool,
         has_pool: field.has("pool"),
+        engine,
         svcs,
         ivcs,
         metrics,

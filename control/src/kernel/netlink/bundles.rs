@@ -12,7 +12,7 @@ use netlink_packet_route::{
 use super::{Link, Netlink, NetlinkError, gone};
 use crate::reconcile::{
     BundleEnd, SeenBundle,
-    objects::{BundleDevice, InterfaceName},
+    objects::{BundleDevice, BundleMtu, InterfaceName},
 };
 
 impl Netlink {
@@ -45,9 +45,43 @@ impl Netlink {
                 .link(name)
                 .await?
                 .ok_or_else(|| NetlinkError::NoInterface(name.clone()))?;
-            self.configure_end(&link, bundle).await?;
+            self.configure_end(&link, bundle.mtu).await?;
         }
         Ok(())
+    }
+
+    /// Gives the engine's device the properties that it should have, Withy's mark among them; returns whether it had
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// It is missing, or the kernel refuses.
+    pub async fn configure_tun(
+        &self,
+        name: &InterfaceName,
+        mtu: BundleMtu,
+    ) -> Result<bool, NetlinkError> {
+        let link = self.link(name).await?;
+        let link = link.ok_or_else(|| NetlinkError::NoInterface(name.clone()))?;
+        let end = read_end(&link);
+        if end.up && end.aliased && end.mtu == mtu.bytes() && !end.link_local {
+            return Ok(false);
+        }
+        self.configure_end(&link, mtu).await.map(|()| true)
+    }
+
+    /// Removes the engine's device if it bears Withy's mark. That it is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub async fn remove_tun(&self, name: &InterfaceName) -> Result<(), NetlinkError> {
+        match self.link(name).await? {
+            Some(link) if read_end(&link).aliased && !link.ethernet => {
+                self.remove_device("remove a TUN device", link.index).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes a bundle device, and with it its other end. That it is gone already is no error.
@@ -59,21 +93,23 @@ impl Netlink {
         let Some(link) = self.link(name).await? else {
             return Ok(());
         };
-        let mut message = LinkMessage::default();
-        message.header.index = link.index;
-        let message = RouteNetlinkMessage::DelLink(message);
-        gone(self.execute_route("remove a veth pair", 0, message).await)
+        self.remove_device("remove a veth pair", link.index).await
     }
 
-    async fn configure_end(&self, link: &Link, bundle: &BundleDevice) -> Result<(), NetlinkError> {
+    async fn remove_device(&self, operation: &'static str, index: u32) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let message = RouteNetlinkMessage::DelLink(message);
+        gone(self.execute_route(operation, 0, message).await)
+    }
+
+    async fn configure_end(&self, link: &Link, mtu: BundleMtu) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         message
             .attributes
             .push(LinkAttribute::IfAlias(BundleDevice::ALIAS.to_owned()));
-        message
-            .attributes
-            .push(LinkAttribute::Mtu(bundle.mtu.bytes()));
+        message.attributes.push(LinkAttribute::Mtu(mtu.bytes()));
         // The kernel may have no IPv6, and then refuses to hear of it.
         if link.address_generation.is_some() {
             message
@@ -82,7 +118,7 @@ impl Netlink {
                     vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
                 )]));
         }
-        self.set_link("configure a veth end", message).await?;
+        self.set_link("configure a device", message).await?;
 
         // In a message of its own: the kernel applies flags before it applies the address
         // generation mode, and an interface that comes up first gets its link-local address.
@@ -90,7 +126,7 @@ impl Netlink {
         message.header.index = link.index;
         message.header.flags = LinkFlags::Up | LinkFlags::Noarp;
         message.header.change_mask = LinkFlags::Up | LinkFlags::Noarp;
-        self.set_link("set a veth end up", message).await
+        self.set_link("set a device up", message).await
     }
 
     async fn set_link(

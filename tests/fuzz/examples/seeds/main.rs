@@ -21,6 +21,7 @@ fn main() -> io::Result<()> {
     write("wire_decoder", &streams(&messages))?;
     write("wire_messages", &payloads(&messages))?;
     write("keepalive", &keepalives())?;
+    write("esp", &packets::inside())?;
     write("header", &packets::all())
 }
 

@@ -39,3 +39,27 @@ fn packet(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     bytes.extend(payload);
     bytes
 }
+
+/// What ESP packets have inside, padding and trailer included.
+pub(crate) fn inside() -> Seeds {
+    let trailer = |padding: u8, next_header: u8| {
+        let mut bytes: Vec<_> = (1..=padding).collect();
+        bytes.extend([padding, next_header]);
+        bytes
+    };
+    let six = [&[0x60, 0, 0, 0, 0, 4, 17, 64], &[0xfd; 36][..]].concat();
+    let seeds = [
+        ("ipv4", packet(UDP, 0, &[1; 10]), trailer(0, 4)),
+        ("ipv6", six, trailer(2, 41)),
+        (
+            "hidden_length",
+            [packet(UDP, 0, &[1; 10]), vec![0; 20]].concat(),
+            trailer(4, 4),
+        ),
+        ("dummy", vec![0; 6], trailer(0, 59)),
+        ("padding", Vec::new(), vec![1, 2, 9, 4]),
+    ];
+    seeds
+        .map(|(name, inner, trailer)| (name.to_owned(), [inner, trailer].concat()))
+        .to_vec()
+}

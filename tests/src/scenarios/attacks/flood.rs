@@ -62,7 +62,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     rehearse(lab, &spec(), |stage| {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "d"], "b")?;
         begin(stage, 2, ipsec)?;
-        let witness = Witness::start(stage, ipsec)?;
+        let witness = Witness::start(stage)?;
         let flood = Flood::start(stage, Force::of(ipsec))?;
         let outcome = come_through(stage, ipsec);
         let opened = flood.stop()?;

@@ -20,7 +20,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     rehearse(lab, &spec(), |stage| {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "c"], "b")?;
         begin(stage, 2, ipsec)?;
-        let witness = Witness::start(stage, ipsec)?;
+        let witness = Witness::start(stage)?;
         let outcome = attack(stage);
         witness.finish(stage, "an insider at work")?;
         outcome

@@ -29,7 +29,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
             fs::write(&file, text.replace(&network(second), &network(first)))?;
         }
         begin(stage, 2, ipsec)?;
-        let witness = Witness::start(stage, ipsec)?;
+        let witness = Witness::start(stage)?;
         let mut rival = Gateway::new(stage.lab, "c", &program()?)?;
         let outcome = second_claim(stage, &mut rival);
         witness.finish(stage, "a second claim")?;

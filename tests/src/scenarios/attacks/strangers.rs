@@ -67,7 +67,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
             "    {} bytes of a genuine connection recorded",
             recorded.len()
         );
-        let witness = Witness::start(stage, ipsec)?;
+        let witness = Witness::start(stage)?;
         let cases = [
             ("a recorded connection", recorded),
             ("TLS 1.2", hello_of_tls12()),

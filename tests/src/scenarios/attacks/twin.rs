@@ -21,7 +21,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     rehearse(lab, &spec(), |stage| {
         stage.configure()?;
         begin(stage, 2, ipsec)?;
-        let witness = Witness::start(stage, ipsec)?;
+        let witness = Witness::start(stage)?;
         let outcome = second(stage);
         witness.finish(stage, "a second gateway with the same key")?;
         outcome

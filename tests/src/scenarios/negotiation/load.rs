@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::PATIENCE;
 use crate::{
-    scenarios::{Ipsec, stage::Stage},
+    scenarios::stage::Stage,
     traffic::{
         stream::{Stream, StreamPlan},
         tcp::{Running, Volume},
@@ -73,13 +73,13 @@ const TROUBLE: [&str; 2] = ["is lost", "dropped:"];
 /// Sees to it that a running tunnel is left in peace: no datagram is lost where there are any, and
 /// neither a connection nor an IVC is gone.
 pub(in crate::scenarios) struct Witness {
-    load: Option<Load>,
+    load: Load,
     troubles: usize,
 }
 
 impl Witness {
     /// Begins once nothing has gone wrong for a second: what has just come up may have its moments yet.
-    pub(in crate::scenarios) fn start(stage: &Stage<'_>, ipsec: Ipsec) -> Result<Self> {
+    pub(in crate::scenarios) fn start(stage: &Stage<'_>) -> Result<Self> {
         let (mut seen, mut since) = (troubles(stage)?, Instant::now());
         wait_until(PATIENCE, "calm", || {
             let now = troubles(stage)?;
@@ -89,18 +89,14 @@ impl Witness {
             Ok(since.elapsed() >= Duration::from_secs(1))
         })?;
         Ok(Self {
-            load: (ipsec == Ipsec::Kernel)
-                .then(|| Load::start(stage))
-                .transpose()?,
+            load: Load::start(stage)?,
             troubles: troubles(stage)?,
         })
     }
 
     pub(in crate::scenarios) fn finish(self, stage: &Stage<'_>, what: &str) -> Result<()> {
-        if let Some(load) = self.load {
-            let (_, lost) = load.finish(what)?;
-            ensure!(lost == 0, "{what}: {lost} datagrams were lost");
-        }
+        let (_, lost) = self.load.finish(what)?;
+        ensure!(lost == 0, "{what}: {lost} datagrams were lost");
         let troubles = troubles(stage)? - self.troubles;
         ensure!(troubles == 0, "{what}: {troubles} lines tell of trouble");
         Ok(())

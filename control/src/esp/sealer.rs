@@ -1,0 +1,133 @@
+//! Outbound SAs.
+
+use std::net::Ipv4Addr;
+
+use withy_common::header;
+
+use super::{
+    Traffic,
+    cipher::{Cipher, Unusable},
+    ecn,
+    inner::Inner,
+    layout::{ALIGNMENT, ESP_HEADER, HEADROOM, ICV, IV, OUTER, TRAILER, associated},
+    refused::Refused,
+};
+use crate::reconcile::objects::{EspKey, Spi};
+
+/// The time to live of outer headers, as the kernel's.
+const TTL: u8 = 64;
+
+/// An outbound SA: it makes ESP packets between tunnel endpoints.
+#[derive(Debug)]
+pub struct Sealer {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    spi: u32,
+    cipher: Cipher,
+    /// What makes an initialisation vector of a sequence number. Drawn at random, so that an SA that is made a second time with the
+    /// same key, as manual ones are, begins elsewhere.
+    mask: u64,
+    /// The last sequence number that was used.
+    sequence: u64,
+    traffic: Traffic,
+}
+
+impl Sealer {
+    /// Makes an SA from endpoint `source` to endpoint `destination`.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not have the key's suite.
+    pub fn new(
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        spi: Spi,
+        key: &EspKey,
+    ) -> Result<Self, Unusable> {
+        let mut mask = [0; IV];
+        aws_lc_rs::rand::fill(&mut mask).map_err(|_| Unusable::Random)?;
+        Ok(Self {
+            source,
+            destination,
+            spi: spi.get(),
+            cipher: Cipher::new(key)?,
+            mask: u64::from_be_bytes(mask),
+            sequence: 0,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Goes on behind a sequence number; never backwards.
+    pub fn resume(&mut self, last: u64) {
+        self.sequence = self.sequence.max(last);
+    }
+
+    /// What was sealed.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// The last sequence number that was used; 0 before the first.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Makes an ESP packet, outer IPv4 header included, of the `length` bytes that lie [`HEADROOM`] bytes behind the buffer's
+    /// beginning, with [`super::TAILROOM`] bytes behind them. Returns its length; it begins with the buffer.
+    ///
+    /// The outer header has no DF bit, and neither identification nor checksum: the programs and the kernel fill these in.
+    ///
+    /// # Errors
+    ///
+    /// It is no IP packet, or too long, or the SA has no sequence number left. None was used then.
+    pub fn seal(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let packet = buffer.get(HEADROOM..HEADROOM + length);
+        let inner = Inner::read(packet.ok_or(Refused::Oversized)?)?;
+        let end = HEADROOM + (inner.length + TRAILER).next_multiple_of(ALIGNMENT);
+        let total = u16::try_from(end + ICV).map_err(|_| Refused::Oversized)?;
+        if buffer.len() < usize::from(total) {
+            return Err(Refused::Oversized);
+        }
+        let sequence = self.sequence.checked_add(1).ok_or(Refused::Exhausted)?;
+        // From here on the number is used, whatever happens: RFC 4303 section 3.3.3.
+        self.sequence = sequence;
+
+        self.write_headers(buffer, total, inner.traffic_class);
+        let iv = (sequence ^ self.mask).to_be_bytes();
+        buffer[OUTER + ESP_HEADER..HEADROOM].copy_from_slice(&iv);
+        write_trailer(&mut buffer[HEADROOM + inner.length..end], inner.next_header);
+        let icv = self.cipher.seal(
+            iv,
+            &associated(self.spi, sequence),
+            &mut buffer[HEADROOM..end],
+        )?;
+        buffer[end..end + ICV].copy_from_slice(&icv);
+        self.traffic.add(inner.length);
+        Ok(usize::from(total))
+    }
+
+    fn write_headers(&self, buffer: &mut [u8], total: u16, traffic_class: u8) {
+        let [high, low] = total.to_be_bytes();
+        let class = ecn::encapsulate(traffic_class);
+        buffer[..12].copy_from_slice(&[0x45, class, high, low, 0, 0, 0, 0, TTL, header::ESP, 0, 0]);
+        buffer[12..16].copy_from_slice(&self.source.octets());
+        buffer[16..OUTER].copy_from_slice(&self.destination.octets());
+        buffer[OUTER..OUTER + 4].copy_from_slice(&self.spi.to_be_bytes());
+        // The low half of the number travels (RFC 4303 section 2.2.1).
+        buffer[OUTER + 4..OUTER + ESP_HEADER].copy_from_slice(&self.sequence.to_be_bytes()[4..]);
+    }
+}
+
+/// Padding of 1, 2, 3, …, its length, and what is inside (RFC 4303 section 2.4).
+fn write_trailer(trailer: &mut [u8], next_header: u8) {
+    let end = trailer.len() - TRAILER;
+    let (padding, fields) = trailer.split_at_mut(end);
+    let mut count = 0;
+    for byte in padding {
+        count += 1;
+        *byte = count;
+    }
+    fields.copy_from_slice(&[count, next_header]);
+}
