@@ -197,10 +197,11 @@ impl Gateway {
 
     /// Lets the scheduler know of that; returns whether the kernel's routes must follow.
     pub(super) fn follow(&mut self) -> bool {
+        // Of the sizes, routes have the MTU and the MSS.
         let paths = |gateway: &Self| -> Vec<_> {
             let running = gateway.running.values();
             running
-                .map(|tunnel| Path::of(tunnel, &gateway.links).outer)
+                .map(|tunnel| Path::of(tunnel, &gateway.links))
                 .collect()
         };
         let before = paths(self);
