@@ -14,7 +14,13 @@ use super::{
     stage::{Stage, fast_links, launch, play, slow_links, status, terminate, tunnel, wait_status},
     transfer::small_transfers,
 };
-use crate::{gateway::Gateway, lab::Lab, netns::Netns, site_config::TunnelSpec, wait::wait_until};
+use crate::{
+    gateway::Gateway,
+    lab::Lab,
+    netns::Netns,
+    site_config::TunnelSpec,
+    wait::{wait_until, when_calm},
+};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
@@ -288,7 +294,7 @@ fn leaves(gateway: &Gateway<'_>, since: Instant) -> Result<()> {
 
 /// Does a damage and waits until the listing is as it was before.
 fn repaired(netns: &Netns, listing: &Listing, damage: &str) -> Result<()> {
-    let before = listing.read(netns)?;
+    let before = when_calm("a calm listing", || listing.read(netns))?;
     run(netns, damage)?;
     let damaged = Instant::now();
     let mut now = Vec::new();

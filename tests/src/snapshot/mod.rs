@@ -11,13 +11,17 @@ use std::{
     fs, io,
     path::Path,
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{lab::Site, netns::Netns, wait::wait_until};
+use crate::{
+    lab::Site,
+    netns::Netns,
+    wait::{wait_until, when_calm},
+};
 
 /// State that `ip` and `tc` tell as JSON: section, program, arguments.
 const JSON_SECTIONS: [(&str, &str, &[&str]); 7] = [
@@ -54,10 +58,6 @@ const SYSCTL_ROOTS: [&str; 3] = [
     "/proc/sys/net/core",
 ];
 
-/// For how long nothing changes at a gateway that is calm, and how long that may take to come about.
-const CALM: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How far a snapshot looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -77,19 +77,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at a site's gateway once nothing changes any more: what a path's probing finds is still to be set, and what nobody uses to
-    /// be freed.
+    /// Looks at a site's gateway once nothing changes any more.
     pub fn when_calm(site: &Site, scope: Scope) -> Result<Self> {
-        let mut last = Self::of_gateway(site, scope)?;
-        let mut since = Instant::now();
-        wait_until(PATIENCE, "a calm gateway", || {
-            let now = Self::of_gateway(site, scope)?;
-            if now != last {
-                (last, since) = (now, Instant::now());
-            }
-            Ok(since.elapsed() >= CALM)
-        })?;
-        Ok(last)
+        when_calm("a calm gateway", || Self::of_gateway(site, scope))
     }
 
     /// Looks at a site's gateway.
