@@ -63,12 +63,12 @@ fn key(net: Ipv4Net) -> (Ipv4Addr, u8) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn subnet() -> impl Strategy<Value = Ipv4Net> {
+    pub(crate) fn subnet() -> impl Strategy<Value = Ipv4Net> {
         // Few distinct bits, so that overlaps are common.
         (0_u32..8, 24_u8..=32).prop_filter_map("prefix", |(bits, len)| {
             Ipv4Net::new((0x0a00_0000 | bits << 5 | bits).into(), len)

@@ -183,19 +183,21 @@ impl Svc {
         link: &LinkName,
         remote: Ipv4Addr,
         up: bool,
-    ) -> Option<(ConnectionId, Message)> {
-        let ivc = self
-            .ivcs
-            .iter()
-            .find(|ivc| ivc.link == *link && ivc.remote == remote)?;
-        let mut others = self.ivcs.iter().filter(|other| other.number != ivc.number);
-        let connection = others.find_map(|other| other.connection)?;
-        let state = LinkState {
-            svc: self.id,
-            ivc: ivc.number,
-            up,
+        context: &mut Context<'_>,
+    ) {
+        let mut ivcs = self.ivcs.iter();
+        let Some(ivc) = ivcs.find(|ivc| ivc.link == *link && ivc.remote == remote) else {
+            return;
         };
-        Some((connection, Message::LinkState(state)))
+        let mut others = self.ivcs.iter().filter(|other| other.number != ivc.number);
+        if let Some(connection) = others.find_map(|other| other.connection) {
+            let state = LinkState {
+                svc: self.id,
+                ivc: ivc.number,
+                up,
+            };
+            context.send(connection, 0, Message::LinkState(state));
+        }
     }
 
     /// The IVCs whose link has another address now. A link that is merely down keeps its IVCs.
@@ -264,9 +266,7 @@ impl Svc {
             }
             ivc.leaves = Some(until);
             let (link, remote) = (ivc.link.clone(), ivc.remote);
-            if let Some((connection, message)) = self.tell(&link, remote, false) {
-                context.send(connection, 0, message);
-            }
+            self.tell(&link, remote, false, context);
             context.install();
         }
     }

@@ -82,16 +82,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{report::Position, sink::At};
-
-    fn subnet() -> impl Strategy<Value = Ipv4Net> {
-        // Few distinct bits, so that overlaps are common.
-        (0_u32..8, 24_u8..=32).prop_filter_map("prefix", |(bits, len)| {
-            Ipv4Net::new((0x0a00_0000 | bits << 5 | bits).into(), len)
-                .ok()
-                .map(|net| net.trunc())
-        })
-    }
+    use crate::{
+        config::{report::Position, sink::At},
+        subnets::tests::subnet,
+    };
 
     proptest! {
         #[test]

@@ -193,9 +193,8 @@ impl Initiator {
         up: bool,
         context: &mut Context<'_>,
     ) {
-        let said = self.svc.as_ref().and_then(|svc| svc.tell(link, remote, up));
-        if let Some((connection, message)) = said {
-            context.send(connection, 0, message);
+        if let Some(svc) = &self.svc {
+            svc.tell(link, remote, up, context);
         }
     }
 
