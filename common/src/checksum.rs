@@ -13,6 +13,27 @@ pub fn sum(words: &[u16]) -> u32 {
     total
 }
 
+/// Adds the words of `bytes`, behind which there is a zero if their number is odd. What comes back is folded: it may be added to a
+/// few other sums, and folded again.
+#[must_use]
+pub fn sum_bytes(bytes: &[u8]) -> u32 {
+    // Words of 32 bits add up to the same, modulo 65,535, and compilers make vectors of them. 2^32 of them have room.
+    let mut words = bytes.chunks_exact(4);
+    let mut total: u64 = 0;
+    for word in &mut words {
+        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    }
+    let mut last = [0; 4];
+    let rest = words.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    total += u64::from(u32::from_ne_bytes(last));
+    let half = (total & 0xffff_ffff) + (total >> 32);
+    let parts = [half & 0xffff, half >> 16 & 0xffff, half >> 32];
+    let sum = parts[0] + parts[1] + parts[2];
+    #[expect(clippy::cast_possible_truncation, reason = "three times 16 bits")]
+    u32::from(fold(sum as u32))
+}
+
 /// Folds the carries of a sum of at most 65,536 words into 16 bits.
 #[inline(always)]
 #[must_use]
@@ -62,12 +83,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_longest_packet_of_ones_does_not_overflow() {
+        assert_eq!(fold(sum_bytes(&[0xff; 65_535])), !0xff_u16.to_be());
+        assert_eq!(sum_bytes(&[]), 0);
+    }
+
+    #[test]
     fn rfc_1071_example() {
         let words = [0x0001, 0xf203, 0xf4f5, 0xf6f7].map(u16::to_be);
         assert_eq!(fold(sum(&words)), 0xddf2_u16.to_be());
     }
 
     proptest! {
+        #[test]
+        fn bytes_add_up_as_their_words_do(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let words: Vec<_> = bytes
+                .chunks(2)
+                .map(|word| u16::from_ne_bytes([word[0], word.get(1).copied().unwrap_or(0)]))
+                .collect();
+            // Zero has two forms.
+            prop_assert_eq!(fold(sum_bytes(&bytes)) % 0xffff, fold(sum(&words)) % 0xffff);
+        }
+
         #[test]
         fn incremental_equals_recomputed(
             mut words: [u16; 10], changes in prop::collection::vec((0_usize..9, any::<u16>()), 0..20),

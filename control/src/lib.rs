@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod link;
 pub mod liveness;
 mod metrics;
+pub mod offload;
 pub mod reconcile;
 pub mod session;
 mod subnets;

@@ -1,0 +1,135 @@
+//! The headers of a TCP segment or a UDP datagram over IPv4.
+
+use withy_common::{
+    checksum::{fold, sum_bytes},
+    header::{MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP},
+};
+
+/// The shortest IPv4 header, in bytes.
+const IPV4: usize = 20;
+/// The shortest TCP header, in bytes.
+const TCP_HEADER: usize = 20;
+/// The UDP header, in bytes.
+const UDP_HEADER: usize = 8;
+
+/// Bits in [`Headers::flags`].
+pub(super) mod flag {
+    pub(in crate::offload) const FIN: u8 = 0x01;
+    pub(in crate::offload) const PSH: u8 = 0x08;
+    pub(in crate::offload) const ACK: u8 = 0x10;
+    pub(in crate::offload) const ECE: u8 = 0x40;
+    pub(in crate::offload) const CWR: u8 = 0x80;
+}
+
+/// Where what is in a packet: lengths in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Headers {
+    pub(super) protocol: u8,
+    /// The IP header.
+    pub(super) network: usize,
+    /// IP and transport header.
+    pub(super) all: usize,
+    /// The whole packet by its own account.
+    pub(super) total: usize,
+}
+
+impl Headers {
+    /// Reads a packet that is no fragment.
+    pub(super) fn read(packet: &[u8]) -> Option<Self> {
+        let first: &[u8; IPV4] = packet.first_chunk()?;
+        let network = usize::from(first[0] & 0xf) * 4;
+        let total = usize::from(word(packet, 2));
+        if first[0] >> 4 != 4
+            || network < IPV4
+            || word(packet, 6) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+        {
+            return None;
+        }
+        let protocol = first[9];
+        let transport = match protocol {
+            TCP => usize::from(packet.get(network + 12)? >> 4) * 4,
+            UDP => UDP_HEADER,
+            _ => return None,
+        };
+        let all = network + transport;
+        let legal =
+            (protocol == UDP || transport >= TCP_HEADER) && all <= total && total <= packet.len();
+        legal.then_some(Self {
+            protocol,
+            network,
+            all,
+            total,
+        })
+    }
+
+    /// Where the transport's checksum lies behind the beginning of its header, in bytes.
+    pub(super) fn checksum_offset(&self) -> usize {
+        if self.protocol == TCP { 16 } else { 6 }
+    }
+
+    /// Writes the transport's checksum for a payload of which the sum is known; there must be a zero in its place.
+    pub(super) fn write_checksum(&self, packet: &mut [u8], payload: u32) {
+        let length = self.total - self.network;
+        let sum = pseudo_header(packet, self.protocol, length)
+            + sum_bytes(&packet[self.network..self.all])
+            + payload;
+        let checksum = match !fold(sum) {
+            // RFC 768: zero says that there is none.
+            0 if self.protocol == UDP => 0xffff,
+            checksum => checksum,
+        };
+        let at = self.network + self.checksum_offset();
+        packet[at..at + 2].copy_from_slice(&checksum.to_ne_bytes());
+    }
+
+    /// Tells whether the transport's checksum is there and holds.
+    pub(super) fn checksum_holds(&self, packet: &[u8]) -> bool {
+        let at = self.network + self.checksum_offset();
+        let there = self.protocol != UDP || word(packet, at) != 0;
+        let length = self.total - self.network;
+        let sum = pseudo_header(packet, self.protocol, length)
+            + sum_bytes(&packet[self.network..self.total]);
+        there && fold(sum) == 0xffff
+    }
+}
+
+/// The sum of the pseudo header (RFC 9293 section 3.1, RFC 768) for a transport header with payload of `length` bytes.
+pub(super) fn pseudo_header(packet: &[u8], protocol: u8, length: usize) -> u32 {
+    let length = u16::try_from(length).unwrap_or(u16::MAX);
+    sum_bytes(&packet[12..IPV4])
+        + u32::from(u16::from(protocol).to_be())
+        + u32::from(length.to_be())
+}
+
+/// Gives a packet another total length and identification, and the IP header its checksum.
+pub(super) fn write_network(packet: &mut [u8], network: usize, total: u16, identification: u16) {
+    packet[2..4].copy_from_slice(&total.to_be_bytes());
+    packet[4..6].copy_from_slice(&identification.to_be_bytes());
+    packet[10..12].fill(0);
+    let checksum = !fold(sum_bytes(&packet[..network]));
+    packet[10..12].copy_from_slice(&checksum.to_ne_bytes());
+}
+
+/// A number that packets of one flow have in common, whichever way it goes on from there: the addresses, and the ports where there are
+/// any.
+#[must_use]
+pub fn flow(packet: &[u8]) -> u32 {
+    let Some(headers) = Headers::read(packet) else {
+        let addresses = packet.get(12..IPV4).unwrap_or_default();
+        return mix(sum_bytes(addresses));
+    };
+    let word =
+        |at| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+    let ports = word(headers.network);
+    mix(word(12) ^ word(16).rotate_left(16) ^ ports.rotate_left(8))
+}
+
+/// Fibonacci hashing: neighbours go far apart.
+fn mix(word: u32) -> u32 {
+    word.wrapping_mul(0x9e37_79b9).rotate_left(16)
+}
+
+/// A word in wire order, as a number.
+pub(super) fn word(packet: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([packet[at], packet[at + 1]])
+}
