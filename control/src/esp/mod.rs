@@ -1,7 +1,7 @@
 //! IPsec without the kernel's: ESP in tunnel mode (RFC 4303) with extended sequence numbers, for kernels that have none.
 //!
-//! Packets are sealed and opened where they lie, in buffers of the caller's, and nothing is allocated for any of them. The ciphers are
-//! those of `aws-lc-rs`.
+//! Packets are sealed and opened where they lie, in buffers of the caller's, and nothing is allocated for any of them. Several threads
+//! may use the same SA. The ciphers are those of `aws-lc-rs`.
 
 mod cipher;
 mod ecn;
@@ -14,6 +14,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod window;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cipher::Unusable;
 pub use layout::{HEADROOM, TAILROOM};
@@ -32,9 +34,23 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-impl Traffic {
-    fn add(&mut self, bytes: usize) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
+/// [`Traffic`] that several threads count.
+#[derive(Debug, Default)]
+struct Tally {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Tally {
+    fn add(&self, bytes: usize) {
+        self.packets.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn read(&self) -> Traffic {
+        Traffic {
+            packets: self.packets.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! Inbound SAs.
 
-use std::{net::Ipv4Addr, ops::Range};
+use std::{
+    net::Ipv4Addr,
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::{
-    Traffic, Window,
+    Tally, Traffic, Window,
     cipher::{Cipher, Unusable},
     ecn,
     inner::{self, Inner},
@@ -14,15 +18,15 @@ use super::{
 };
 use crate::reconcile::objects::{EspKey, Spi};
 
-/// An inbound SA: it takes ESP packets between tunnel endpoints apart.
+/// An inbound SA: it takes ESP packets between tunnel endpoints apart, for several threads at once.
 #[derive(Debug)]
 pub struct Opener {
     source: Ipv4Addr,
     destination: Ipv4Addr,
     spi: u32,
     cipher: Cipher,
-    window: Window,
-    traffic: Traffic,
+    window: Mutex<Window>,
+    tally: Tally,
 }
 
 impl Opener {
@@ -43,20 +47,20 @@ impl Opener {
             destination,
             spi: spi.get(),
             cipher: Cipher::new(key)?,
-            window: Window::new(window),
-            traffic: Traffic::default(),
+            window: Mutex::new(Window::new(window)),
+            tally: Tally::default(),
         })
     }
 
     /// Takes every packet up to a sequence number for one that has come.
-    pub fn resume(&mut self, last: u64) {
-        self.window.resume(last);
+    pub fn resume(&self, last: u64) {
+        self.window().resume(last);
     }
 
     /// What was opened.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.traffic
+        self.tally.read()
     }
 
     /// Returns the SPI of a packet that begins with an IPv4 header, if it is long enough to have one.
@@ -72,11 +76,10 @@ impl Opener {
     /// # Errors
     ///
     /// Says why it is not believed. What is in `packet` then is of no use.
-    pub fn open(&mut self, packet: &mut [u8]) -> Result<Range<usize>, Refused> {
+    pub fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, Refused> {
         let outer = self.outer(packet)?;
         let (number, text) = self.authenticate(&mut packet[outer..])?;
-        // Only what is authentic moves the window (RFC 4303 section 3.4.3).
-        self.window.mark(number);
+        self.accept(number)?;
         let text = outer + text.start..outer + text.end;
         let inside = take_trailer(&packet[text.clone()])?;
         let inner = Inner::read(&packet[text.start..text.start + inside.length])?;
@@ -89,7 +92,7 @@ impl Opener {
         if class != inner.traffic_class {
             inner::set_traffic_class(&mut packet[range.clone()], class);
         }
-        self.traffic.add(inner.length);
+        self.tally.add(inner.length);
         Ok(range)
     }
 
@@ -116,13 +119,35 @@ impl Opener {
         if word(0) != self.spi {
             return Err(Refused::UnknownSpi);
         }
-        let number = self.window.infer(word(4))?;
-        self.window.check(number)?;
+        let number = self.expect(word(4))?;
         let mut iv = [0; IV];
         iv.copy_from_slice(&before[ESP_HEADER..]);
         self.cipher
             .open(iv, &associated(self.spi, number), sealed)?;
         Ok((number, BEFORE..BEFORE + text))
+    }
+}
+
+impl Opener {
+    fn window(&self) -> MutexGuard<'_, Window> {
+        // The window is whole between any two of its calls.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the whole sequence number of a packet that may well be new, before the work of decrypting it.
+    fn expect(&self, low: u32) -> Result<u64, Refused> {
+        let window = self.window();
+        let number = window.infer(low)?;
+        window.check(number).map(|()| number)
+    }
+
+    /// Moves the window, which only what is authentic may do (RFC 4303 section 3.4.3). While it was decrypted another thread may
+    /// have had the same packet.
+    fn accept(&self, number: u64) -> Result<(), Refused> {
+        let mut window = self.window();
+        window.check(number)?;
+        window.mark(number);
+        Ok(())
     }
 }
 

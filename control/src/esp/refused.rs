@@ -1,5 +1,7 @@
 //! Why packets are not sealed or opened.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// Why a packet goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -48,6 +50,9 @@ pub enum Refused {
     /// A router has marked congestion on what does not know of such marks (RFC 6040 section 4.2).
     #[error("congestion marked on a packet that is not capable of ECN")]
     Congestion,
+    /// The device hands over a super-packet of a kind that it was not asked for.
+    #[error("a super-packet that cannot be cut")]
+    Uncuttable,
     /// The kernel did not take it.
     #[error("the kernel does not take it")]
     Stuck,
@@ -55,7 +60,7 @@ pub enum Refused {
 
 impl Refused {
     /// All reasons.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotIp,
         Self::Oversized,
         Self::Exhausted,
@@ -71,6 +76,7 @@ impl Refused {
         Self::NextHeader,
         Self::Dummy,
         Self::Congestion,
+        Self::Uncuttable,
         Self::Stuck,
     ];
 
@@ -93,34 +99,31 @@ impl Refused {
             Self::NextHeader => "esp_next_header",
             Self::Dummy => "esp_dummy",
             Self::Congestion => "esp_congestion",
+            Self::Uncuttable => "esp_uncuttable",
             Self::Stuck => "esp_stuck",
         }
     }
 }
 
-/// How many packets were refused, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals([u64; Refused::ALL.len()]);
+/// How many packets were refused, by reason; several threads count.
+#[derive(Debug, Default)]
+pub struct Refusals([AtomicU64; Refused::ALL.len()]);
 
 impl Refusals {
     /// Counts one packet.
-    pub fn add(&mut self, reason: Refused) {
-        self.0[reason as usize] += 1;
+    pub fn add(&self, reason: Refused) {
+        self.0[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts several packets.
+    pub fn add_many(&self, reason: Refused, count: u64) {
+        self.0[reason as usize].fetch_add(count, Relaxed);
     }
 
     /// Returns how many packets were refused for a reason.
     #[must_use]
     pub fn of(&self, reason: Refused) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// Returns the sum of both.
-    #[must_use]
-    pub fn plus(mut self, other: &Self) -> Self {
-        for (own, other) in self.0.iter_mut().zip(other.0) {
-            *own += other;
-        }
-        self
+        self.0[reason as usize].load(Relaxed)
     }
 }
 
@@ -132,14 +135,13 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_counter_and_a_name_of_its_own() {
-        let mut refusals = Refusals::default();
+        let refusals = Refusals::default();
         for (at, reason) in Refused::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at);
             refusals.add(reason);
         }
-        assert_eq!(refusals, Refusals([1; Refused::ALL.len()]));
+        assert!(Refused::ALL.iter().all(|reason| refusals.of(*reason) == 1));
         let names: BTreeSet<_> = Refused::ALL.map(Refused::name).into();
         assert_eq!(names.len(), Refused::ALL.len());
-        assert_eq!(refusals.plus(&refusals).of(Refused::Forged), 2);
     }
 }

@@ -1,11 +1,14 @@
 //! Outbound SAs.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-use withy_common::header;
+use withy_common::{checksum, header};
 
 use super::{
-    Traffic,
+    Tally, Traffic,
     cipher::{Cipher, Unusable},
     ecn,
     inner::Inner,
@@ -17,7 +20,7 @@ use crate::reconcile::objects::{EspKey, Spi};
 /// The time to live of outer headers, as the kernel's.
 const TTL: u8 = 64;
 
-/// An outbound SA: it makes ESP packets between tunnel endpoints.
+/// An outbound SA: it makes ESP packets between tunnel endpoints, for several threads at once.
 #[derive(Debug)]
 pub struct Sealer {
     source: Ipv4Addr,
@@ -28,8 +31,8 @@ pub struct Sealer {
     /// same key, as manual ones are, begins elsewhere.
     mask: u64,
     /// The last sequence number that was used.
-    sequence: u64,
-    traffic: Traffic,
+    sequence: AtomicU64,
+    tally: Tally,
 }
 
 impl Sealer {
@@ -52,37 +55,37 @@ impl Sealer {
             spi: spi.get(),
             cipher: Cipher::new(key)?,
             mask: u64::from_be_bytes(mask),
-            sequence: 0,
-            traffic: Traffic::default(),
+            sequence: AtomicU64::new(0),
+            tally: Tally::default(),
         })
     }
 
     /// Goes on behind a sequence number; never backwards.
-    pub fn resume(&mut self, last: u64) {
-        self.sequence = self.sequence.max(last);
+    pub fn resume(&self, last: u64) {
+        self.sequence.fetch_max(last, Relaxed);
     }
 
     /// What was sealed.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.traffic
+        self.tally.read()
     }
 
     /// The last sequence number that was used; 0 before the first.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.sequence
+        self.sequence.load(Relaxed)
     }
 
     /// Makes an ESP packet, outer IPv4 header included, of the `length` bytes that lie [`HEADROOM`] bytes behind the buffer's
     /// beginning, with [`super::TAILROOM`] bytes behind them. Returns its length; it begins with the buffer.
     ///
-    /// The outer header has no DF bit, and neither identification nor checksum: the programs and the kernel fill these in.
+    /// The outer header has no DF bit and no identification: the programs fill that in.
     ///
     /// # Errors
     ///
     /// It is no IP packet, or too long, or the SA has no sequence number left. None was used then.
-    pub fn seal(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+    pub fn seal(&self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let packet = buffer.get(HEADROOM..HEADROOM + length);
         let inner = Inner::read(packet.ok_or(Refused::Oversized)?)?;
         let end = HEADROOM + (inner.length + TRAILER).next_multiple_of(ALIGNMENT);
@@ -90,11 +93,10 @@ impl Sealer {
         if buffer.len() < usize::from(total) {
             return Err(Refused::Oversized);
         }
-        let sequence = self.sequence.checked_add(1).ok_or(Refused::Exhausted)?;
         // From here on the number is used, whatever happens: RFC 4303 section 3.3.3.
-        self.sequence = sequence;
+        let sequence = self.take_number()?;
 
-        self.write_headers(buffer, total, inner.traffic_class);
+        self.write_headers(buffer, total, sequence, inner.traffic_class);
         let iv = (sequence ^ self.mask).to_be_bytes();
         buffer[OUTER + ESP_HEADER..HEADROOM].copy_from_slice(&iv);
         write_trailer(&mut buffer[HEADROOM + inner.length..end], inner.next_header);
@@ -104,19 +106,29 @@ impl Sealer {
             &mut buffer[HEADROOM..end],
         )?;
         buffer[end..end + ICV].copy_from_slice(&icv);
-        self.traffic.add(inner.length);
+        self.tally.add(inner.length);
         Ok(usize::from(total))
     }
 
-    fn write_headers(&self, buffer: &mut [u8], total: u16, traffic_class: u8) {
+    /// Takes the next sequence number, which no other packet of the SA has or will have.
+    fn take_number(&self) -> Result<u64, Refused> {
+        let taken = self
+            .sequence
+            .fetch_update(Relaxed, Relaxed, |last| last.checked_add(1));
+        taken.map(|last| last + 1).map_err(|_| Refused::Exhausted)
+    }
+
+    fn write_headers(&self, buffer: &mut [u8], total: u16, sequence: u64, traffic_class: u8) {
         let [high, low] = total.to_be_bytes();
         let class = ecn::encapsulate(traffic_class);
         buffer[..12].copy_from_slice(&[0x45, class, high, low, 0, 0, 0, 0, TTL, header::ESP, 0, 0]);
         buffer[12..16].copy_from_slice(&self.source.octets());
         buffer[16..OUTER].copy_from_slice(&self.destination.octets());
+        let checksum = !checksum::fold(checksum::sum_bytes(&buffer[..OUTER]));
+        buffer[10..12].copy_from_slice(&checksum.to_ne_bytes());
         buffer[OUTER..OUTER + 4].copy_from_slice(&self.spi.to_be_bytes());
         // The low half of the number travels (RFC 4303 section 2.2.1).
-        buffer[OUTER + 4..OUTER + ESP_HEADER].copy_from_slice(&self.sequence.to_be_bytes()[4..]);
+        buffer[OUTER + 4..OUTER + ESP_HEADER].copy_from_slice(&sequence.to_be_bytes()[4..]);
     }
 }
 

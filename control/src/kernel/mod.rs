@@ -1,5 +1,6 @@
 //! The only modules that speak to the kernel.
 
+pub mod esp;
 pub mod facts;
 pub mod monitor;
 pub mod namespace;

@@ -5,13 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use rustix::net::{
-    RecvFlags,
-    sockopt::{
-        Ipv4PathMtuDiscovery, set_ip_mtu_discover, set_socket_recv_buffer_size_force,
-        set_socket_send_buffer_size_force,
-    },
-};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use withy_common::header::{ESP, LEN};
 
@@ -73,52 +67,5 @@ impl LinkSocket {
         self.socket
             .send_to(&packet, &SocketAddrV4::new(remote, 0).into())
             .map(drop)
-    }
-}
-
-/// How much memory in bytes may hold packets that wait for the engine.
-const BUFFER: usize = 8 << 20;
-
-/// The ESP packets of a machine, all of them, in the hands of a program.
-#[derive(Debug)]
-pub struct EspSocket {
-    out: Socket,
-    inward: Socket,
-}
-
-impl EspSocket {
-    /// Opens it in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses: `CAP_NET_RAW` is missing.
-    pub fn open() -> io::Result<Self> {
-        let socket =
-            |protocol| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)));
-        let (out, inward) = (socket(RAW)?, socket(ESP.into())?);
-        set_socket_send_buffer_size_force(&out, BUFFER)?;
-        set_socket_recv_buffer_size_force(&inward, BUFFER)?;
-        // Nothing comes in through the first: IPPROTO_RAW is no packet's protocol.
-        Ok(Self { out, inward })
-    }
-
-    /// Sends a packet that has its header, along the route to `destination`.
-    ///
-    /// # Errors
-    ///
-    /// There is no such route, or its device does not take the packet.
-    pub fn send(&self, packet: &[u8], destination: Ipv4Addr) -> io::Result<()> {
-        let destination = SocketAddrV4::new(destination, 0).into();
-        self.out.send_to(packet, &destination).map(drop)
-    }
-
-    /// Waits for an ESP packet to any address of the machine, put together from its fragments; returns its length, header
-    /// included.
-    ///
-    /// # Errors
-    ///
-    /// A signal came in between.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::net::recv(&self.inward, buffer, RecvFlags::empty())?.0)
     }
 }

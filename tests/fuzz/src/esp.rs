@@ -26,7 +26,7 @@ static CIPHER: LazyLock<Option<LessSafeKey>> =
 ///
 /// What nobody sealed is believed, or what comes out of an authentic packet is not what is in it, or it comes out twice.
 pub fn run(bytes: &[u8]) {
-    let Some(mut opener) = opener() else { return };
+    let Some(opener) = opener() else { return };
     let mut forged = bytes.to_vec();
     assert!(opener.open(&mut forged).is_err());
     let text = &bytes[..bytes.len() / 4 * 4];
@@ -43,7 +43,7 @@ pub fn run(bytes: &[u8]) {
 
 fn opener() -> Option<Opener> {
     let key = EspKey::new(Suite::AesGcm128, [&KEY[..], &SALT].concat()).ok()?;
-    let mut opener = Opener::new(FROM, TO, Spi::new(SPI).ok()?, &key, 64).ok()?;
+    let opener = Opener::new(FROM, TO, Spi::new(SPI).ok()?, &key, 64).ok()?;
     opener.resume(SEQUENCE - 1);
     Some(opener)
 }

@@ -1,27 +1,36 @@
-//! The IPsec engine: the kernel's, or Withy's own between its device and a raw socket, in two threads.
+//! The IPsec engine: the kernel's, or Withy's own between its device and raw sockets, on several cores.
 
+mod inward;
+mod lanes;
+mod outward;
 mod probe;
-mod threads;
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    thread::JoinHandle,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
 };
 
 use tracing::{info, warn};
 
+use self::{inward::Inward, lanes::Lanes, outward::Outward};
 use crate::{
     api::report::EngineReport,
     config::{Config, EngineChoice},
-    esp::{Failed, Inbound, Outbound, Refused},
+    esp::{Failed, Inbound, Outbound, Refusals, Refused},
     kernel::{
+        esp::EspReceiver,
         netlink::{Netlink, NetlinkError},
-        raw::EspSocket,
-        tun::Tun,
+        tun::{Queue, Tun, Writer},
     },
     vpn::{self, RunningTunnels},
 };
+
+/// The most threads that work in one direction: beyond that they would wait for each other.
+const MOST_THREADS: usize = 8;
 
 /// What seals and opens the packets of tunnels.
 pub(super) struct Engine {
@@ -34,16 +43,20 @@ pub(super) struct Engine {
 /// Withy's own engine.
 struct Userspace {
     shared: Arc<Shared>,
-    /// Reads what the kernel sends into the device; ends with the device.
-    outward: Option<JoinHandle<()>>,
+    /// They read what the kernel sends into the device, and end with it.
+    outward: Vec<JoinHandle<()>>,
 }
 
-/// What the daemon and the engine's threads have together.
+/// What the daemon and the engine's threads have together. Tables are never changed, but replaced.
 struct Shared {
-    outbound: Mutex<Outbound>,
-    inbound: Mutex<Inbound>,
-    device: RwLock<Option<Arc<Tun>>>,
-    socket: EspSocket,
+    outbound: RwLock<Arc<Outbound>>,
+    inbound: RwLock<Arc<Inbound>>,
+    device: RwLock<Option<Arc<Writer>>>,
+    /// The index of the bundle device.
+    bundle: AtomicU32,
+    receiver: EspReceiver,
+    lanes: Lanes,
+    refusals: Refusals,
 }
 
 /// Why the engine's device is not there.
@@ -121,8 +134,8 @@ impl Engine {
             return Vec::new();
         };
         // Packets are received by new keys before they are sent by them.
-        let mut failed: Failed = userspace.shared.inbound().set(running);
-        failed.extend(userspace.shared.outbound().set(running));
+        let mut failed = userspace.shared.set_inbound(running);
+        failed.extend(userspace.shared.set_outbound(running));
         failed
             .into_iter()
             .map(|(tunnel, error)| format!("tunnel {tunnel}: {error}"))
@@ -131,10 +144,7 @@ impl Engine {
 
     /// How it is.
     pub(super) fn report(&self) -> EngineReport {
-        let refusals = self.userspace.as_ref().map(|userspace| {
-            let outbound = *userspace.shared.outbound().refusals();
-            outbound.plus(userspace.shared.inbound().refusals())
-        });
+        let refusals = self.userspace.as_ref().map(|own| &own.shared.refusals);
         EngineReport {
             name: self.name(),
             reason: self.reason.clone(),
@@ -151,63 +161,121 @@ impl Engine {
 impl Userspace {
     /// Starts to receive. Nothing is sent yet.
     fn start() -> io::Result<Self> {
+        let threads = threads();
         let shared = Arc::new(Shared {
-            outbound: Mutex::default(),
-            inbound: Mutex::default(),
+            outbound: RwLock::default(),
+            inbound: RwLock::default(),
             device: RwLock::default(),
-            socket: EspSocket::open()?,
+            bundle: AtomicU32::default(),
+            receiver: EspReceiver::open()?,
+            lanes: Lanes::new(threads),
+            refusals: Refusals::default(),
         });
-        threads::spawn("esp-in", Arc::clone(&shared), |shared| {
-            threads::inward(&shared);
-        })?;
+        for number in 0..threads {
+            let shared = Arc::clone(&shared);
+            spawn(format!("esp-in-{number}"), move || {
+                Inward::new(&shared).run();
+            })?;
+        }
         Ok(Self {
             shared,
-            outward: None,
+            outward: Vec::new(),
         })
     }
 
     async fn ensure(&mut self, netlink: &Netlink) -> Result<(), DeviceError> {
-        let (name, mtu) = (vpn::engine_device(), vpn::bundle_device().mtu);
-        let alive = self
-            .outward
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished());
+        let bundle = vpn::bundle_device();
+        // Without it there are other problems, of which others tell.
+        if let Some(link) = netlink.link(&bundle.name).await? {
+            self.shared.bundle.store(link.index, Relaxed);
+        }
+        let (name, mtu) = (vpn::engine_device(), bundle.mtu);
+        let alive = !self.outward.is_empty() && !self.outward.iter().any(JoinHandle::is_finished);
         if alive && netlink.link(&name).await?.is_some() {
             netlink.configure_tun(&name, mtu).await?;
             return Ok(());
         }
-        let device = Arc::new(Tun::open(&name).map_err(DeviceError::Tun)?);
+        let device = match Tun::open(&name, threads()) {
+            // It is there with other properties, of another version of Withy.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                netlink.remove_tun(&name).await?;
+                Tun::open(&name, threads())
+            }
+            opened => opened,
+        };
+        let device = device.map_err(DeviceError::Tun)?;
         // Only what bears Withy's mark may stay.
         netlink.configure_tun(&name, mtu).await?;
         device.stay().map_err(DeviceError::Tun)?;
-        *self
-            .shared
-            .device
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&device));
-        let outward = threads::spawn("esp-out", Arc::clone(&self.shared), move |shared| {
-            let error = threads::outward(&shared, &device);
-            warn!(%error, "the engine's device is gone");
-        });
-        self.outward = Some(outward.map_err(DeviceError::Thread)?);
-        info!(device = %name, "the ESP engine runs");
+        let Tun { queues, writer } = device;
+        self.shared.set_device(writer);
+        self.outward = queues
+            .into_iter()
+            .enumerate()
+            .map(|(number, queue)| self.outward(number, queue))
+            .collect::<io::Result<_>>()
+            .map_err(DeviceError::Thread)?;
+        info!(device = %name, threads = self.outward.len(), "the ESP engine runs");
         Ok(())
+    }
+
+    /// Starts a thread for a queue of the device.
+    fn outward(&self, number: usize, queue: Queue) -> io::Result<JoinHandle<()>> {
+        let shared = Arc::clone(&self.shared);
+        spawn(format!("esp-out-{number}"), move || {
+            let ended = Outward::new(&shared, queue).run();
+            warn!(error = %ended, "the engine's device is gone");
+        })
     }
 }
 
+/// How many threads work in each direction: one for each processor.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS))
+}
+
+/// Starts a thread, in the network namespace of the calling one.
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(body)
+}
+
 impl Shared {
-    fn outbound(&self) -> MutexGuard<'_, Outbound> {
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outbound(&self) -> Arc<Outbound> {
+        Arc::clone(&self.outbound.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn inbound(&self) -> MutexGuard<'_, Inbound> {
-        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inbound(&self) -> Arc<Inbound> {
+        Arc::clone(&self.inbound.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn device(&self) -> Option<Arc<Tun>> {
+    fn set_outbound(&self, running: &RunningTunnels) -> Failed {
+        let (table, failed) = self.outbound().follow(running);
+        *self
+            .outbound
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        failed
+    }
+
+    fn set_inbound(&self, running: &RunningTunnels) -> Failed {
+        let (table, failed) = self.inbound().follow(running);
+        *self.inbound.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        failed
+    }
+
+    fn device(&self) -> Option<Arc<Writer>> {
         self.device
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn bundle(&self) -> u32 {
+        self.bundle.load(Relaxed)
+    }
+
+    fn set_device(&self, writer: Writer) {
+        let mut device = self.device.write().unwrap_or_else(PoisonError::into_inner);
+        *device = Some(Arc::new(writer));
     }
 }

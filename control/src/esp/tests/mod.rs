@@ -25,21 +25,21 @@ fn key(suite: Suite) -> EspKey {
 
 /// The two ends of an SA that has sent `last` packets before.
 fn pair(suite: Suite, window: u32, last: u64) -> (Sealer, Opener) {
-    let mut sealer = Sealer::new(FROM, TO, spi(), &key(suite)).unwrap();
-    let mut opener = Opener::new(FROM, TO, spi(), &key(suite), window).unwrap();
+    let sealer = Sealer::new(FROM, TO, spi(), &key(suite)).unwrap();
+    let opener = Opener::new(FROM, TO, spi(), &key(suite), window).unwrap();
     sealer.resume(last);
     opener.resume(last);
     (sealer, opener)
 }
 
-fn seal(sealer: &mut Sealer, inner: &[u8]) -> Result<Vec<u8>, Refused> {
+fn seal(sealer: &Sealer, inner: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut buffer = [&[0; HEADROOM], inner, &[0; TAILROOM]].concat();
     let length = sealer.seal(&mut buffer, inner.len())?;
     buffer.truncate(length);
     Ok(buffer)
 }
 
-fn open(opener: &mut Opener, packet: &[u8]) -> Result<Vec<u8>, Refused> {
+fn open(opener: &Opener, packet: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut packet = packet.to_vec();
     let inner = opener.open(&mut packet)?;
     Ok(packet[inner].to_vec())
@@ -68,13 +68,18 @@ fn ipv6(class: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_outer_header_is_one_that_can_be_cut() {
-    let (mut sealer, _) = pair(Suite::AesGcm128, 64, 0);
-    let packet = seal(&mut sealer, &ipv4(0xb8, b"x")).unwrap();
+    let (sealer, _) = pair(Suite::AesGcm128, 64, 0);
+    let packet = seal(&sealer, &ipv4(0xb8, b"x")).unwrap();
     let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
     assert_eq!(packet[..2], [0x45, 0xb8]);
     assert_eq!(packet[2..4], length);
-    // No identification, no DF, no checksum yet.
-    assert_eq!(packet[4..12], [0, 0, 0, 0, 64, 50, 0, 0]);
+    // No identification yet, and no DF.
+    assert_eq!(packet[4..10], [0, 0, 0, 0, 64, 50]);
+    let words: Vec<_> = packet[..20]
+        .chunks(2)
+        .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]))
+        .collect();
+    assert!(withy_common::checksum::holds(&words));
     assert_eq!(packet[12..20], [10, 255, 0, 1, 10, 255, 0, 2]);
     assert_eq!(packet[20..28], [0, 0, 0x10, 1, 0, 0, 0, 1]);
     assert_eq!(packet.len() % 4, 0);
@@ -83,48 +88,45 @@ fn the_outer_header_is_one_that_can_be_cut() {
 #[test]
 fn congestion_is_handed_on_and_the_checksum_stays_right() {
     for class in [1, 2] {
-        let (mut sealer, mut opener) = pair(Suite::AesGcm128, 64, 0);
+        let (sealer, opener) = pair(Suite::AesGcm128, 64, 0);
         for make in [ipv4, ipv6] {
-            let mut packet = seal(&mut sealer, &make(0xb8 | class, b"data")).unwrap();
+            let mut packet = seal(&sealer, &make(0xb8 | class, b"data")).unwrap();
             packet[1] |= 3;
-            assert_eq!(open(&mut opener, &packet), Ok(make(0xb8 | 3, b"data")));
+            assert_eq!(open(&opener, &packet), Ok(make(0xb8 | 3, b"data")));
         }
     }
-    let (mut sealer, mut opener) = pair(Suite::AesGcm128, 64, 0);
-    let mut packet = seal(&mut sealer, &ipv4(0, b"data")).unwrap();
+    let (sealer, opener) = pair(Suite::AesGcm128, 64, 0);
+    let mut packet = seal(&sealer, &ipv4(0, b"data")).unwrap();
     packet[1] = 3;
-    assert_eq!(open(&mut opener, &packet), Err(Refused::Congestion));
+    assert_eq!(open(&opener, &packet), Err(Refused::Congestion));
 }
 
 #[test]
 fn the_last_sequence_number_is_the_last() {
-    let (mut sealer, mut opener) = pair(Suite::AesGcm256, 64, u64::MAX - 1);
+    let (sealer, opener) = pair(Suite::AesGcm256, 64, u64::MAX - 1);
     let inner = ipv4(0, b"last");
-    let packet = seal(&mut sealer, &inner).unwrap();
-    assert_eq!(open(&mut opener, &packet).as_ref(), Ok(&inner));
+    let packet = seal(&sealer, &inner).unwrap();
+    assert_eq!(open(&opener, &packet).as_ref(), Ok(&inner));
     for _ in 0..2 {
-        assert_eq!(seal(&mut sealer, &inner), Err(Refused::Exhausted));
+        assert_eq!(seal(&sealer, &inner), Err(Refused::Exhausted));
     }
     assert_eq!(sealer.traffic().packets, 1);
 }
 
 #[test]
 fn what_is_no_packet_is_not_sealed_and_takes_no_number() {
-    let (mut sealer, _) = pair(Suite::ChaCha20Poly1305, 64, 0);
+    let (sealer, _) = pair(Suite::ChaCha20Poly1305, 64, 0);
     let whole = ipv4(0, b"data");
     for bad in [&[][..], &[0x45; 19], &[0x60; 39], &[0x55; 60], &whole[..23]] {
-        assert_eq!(seal(&mut sealer, bad), Err(Refused::NotIp), "{bad:x?}");
+        assert_eq!(seal(&sealer, bad), Err(Refused::NotIp), "{bad:x?}");
     }
     let longest = 65_535 - 20 - 8 - 8 - 16 - 2;
     // Ciphertext is a multiple of four.
     let fitting = (longest + 2) / 4 * 4 - 2;
     let packet = |length: usize| ipv4(0, &vec![7; length - 20]);
-    assert_eq!(
-        seal(&mut sealer, &packet(fitting + 1)),
-        Err(Refused::Oversized)
-    );
+    assert_eq!(seal(&sealer, &packet(fitting + 1)), Err(Refused::Oversized));
     assert_eq!(sealer.sequence(), 0);
-    assert!(seal(&mut sealer, &packet(fitting)).is_ok());
+    assert!(seal(&sealer, &packet(fitting)).is_ok());
     // No room behind it.
     let mut buffer = [&[0; HEADROOM], &whole[..], &[0; TAILROOM - 4]].concat();
     assert_eq!(
@@ -136,16 +138,12 @@ fn what_is_no_packet_is_not_sealed_and_takes_no_number() {
 
 #[test]
 fn packets_of_other_endpoints_or_spis_are_not_for_this_sa() {
-    let (mut sealer, mut opener) = pair(Suite::AesGcm128, 64, 0);
-    let packet = seal(&mut sealer, &ipv4(0, b"data")).unwrap();
+    let (sealer, opener) = pair(Suite::AesGcm128, 64, 0);
+    let packet = seal(&sealer, &ipv4(0, b"data")).unwrap();
     for at in [12, 19, 23] {
         let mut other = packet.clone();
         other[at] ^= 1;
-        assert_eq!(
-            open(&mut opener, &other),
-            Err(Refused::UnknownSpi),
-            "byte {at}"
-        );
+        assert_eq!(open(&opener, &other), Err(Refused::UnknownSpi), "byte {at}");
     }
     assert_eq!(Opener::spi_of(&packet), Some(0x1001));
     assert_eq!(Opener::spi_of(&packet[..23]), None);

@@ -1,0 +1,158 @@
+//! What the kernel sends into the device: sealed, and handed to the bundle device.
+
+use std::{io, mem};
+
+use super::Shared;
+use crate::{
+    esp::{HEADROOM, Outbound, Refused, TAILROOM},
+    kernel::{
+        esp::{BATCH, EspSender},
+        tun::Queue,
+    },
+    offload::{self, Cut, HEADER, Header},
+};
+
+/// The longest IP packet, in bytes.
+const LONGEST: usize = 65_535;
+
+/// A packet with room for what ESP adds.
+type Slot = Box<[u8]>;
+
+/// One queue of the device, with a thread of its own: a flow stays in one, and so in order.
+pub(super) struct Outward<'s> {
+    shared: &'s Shared,
+    queue: Queue,
+    /// The way into the bundle device with this index.
+    sender: Option<(u32, EspSender)>,
+    /// What was read last.
+    read: Slot,
+    batch: Batch,
+}
+
+/// Sealed packets that wait to be sent together.
+struct Batch {
+    slots: Vec<Slot>,
+    /// How long each is that is in use.
+    sealed: Vec<usize>,
+}
+
+impl<'s> Outward<'s> {
+    pub(super) fn new(shared: &'s Shared, queue: Queue) -> Self {
+        Self {
+            shared,
+            queue,
+            sender: None,
+            read: slot(),
+            batch: Batch {
+                slots: (0..BATCH).map(|_| slot()).collect(),
+                sealed: Vec::with_capacity(BATCH),
+            },
+        }
+    }
+
+    /// Works until the device is gone.
+    pub(super) fn run(mut self) -> io::Error {
+        let mut header = [0; HEADER];
+        loop {
+            let read = self.queue.read(&mut header, packet_room(&mut self.read));
+            match read {
+                Ok(length) => self.take(&header, length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.flush();
+                    // A signal is no reason to end; what the device has to say the next read tells.
+                    let _woken = self.queue.wait();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Seals what was read.
+    fn take(&mut self, header: &[u8; HEADER], length: usize) {
+        let table = self.shared.outbound();
+        if let Err(reason) = self.seal(&table, header, length) {
+            self.shared.refusals.add(reason);
+        }
+        if self.batch.is_full() {
+            self.flush();
+        }
+    }
+
+    fn seal(
+        &mut self,
+        table: &Outbound,
+        header: &[u8; HEADER],
+        length: usize,
+    ) -> Result<(), Refused> {
+        let header = Header::read(header).map_err(|_| Refused::Uncuttable)?;
+        let mut read = mem::take(&mut self.read);
+        let packet = &mut read[HEADROOM..HEADROOM + length];
+        let taken = offload::take(&header, packet).map_err(|_| Refused::Uncuttable);
+        let sealed = match taken {
+            Ok(None) => self.whole(table, &mut read, length),
+            Ok(Some(cut)) => self.pieces(table, &cut),
+            Err(refused) => Err(refused),
+        };
+        self.read = read;
+        sealed
+    }
+
+    /// Seals a packet where it lies, and takes its slot for the batch.
+    fn whole(&mut self, table: &Outbound, read: &mut Slot, length: usize) -> Result<(), Refused> {
+        let sealer = table.find(&read[HEADROOM..HEADROOM + length])?;
+        let sealed = sealer.seal(read, length)?;
+        mem::swap(read, self.batch.slot());
+        self.batch.sealed.push(sealed);
+        Ok(())
+    }
+
+    /// Cuts a super-packet into the batch's slots, and seals each piece there.
+    fn pieces(&mut self, table: &Outbound, cut: &Cut<'_>) -> Result<(), Refused> {
+        let sealer = table.find(cut.packet())?;
+        for at in 0..cut.count() {
+            if self.batch.is_full() {
+                self.flush();
+            }
+            let slot = self.batch.slot();
+            let length = cut.write(at, packet_room(slot)).ok_or(Refused::Oversized)?;
+            let sealed = sealer.seal(slot, length)?;
+            self.batch.sealed.push(sealed);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let Batch { slots, sealed } = &mut self.batch;
+        let device = self.shared.bundle();
+        if self.sender.as_ref().is_none_or(|(of, _)| *of != device) {
+            self.sender = EspSender::open(device).ok().map(|sender| (device, sender));
+        }
+        let stuck = match &mut self.sender {
+            Some((_, sender)) => sender.send(sealed.len(), |at| &slots[at][..sealed[at]]),
+            None => sealed.len() as u64,
+        };
+        sealed.clear();
+        self.shared.refusals.add_many(Refused::Stuck, stuck);
+    }
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.sealed.len() == self.slots.len()
+    }
+
+    /// The next slot that is not in use; there is one unless the batch is full.
+    fn slot(&mut self) -> &mut Slot {
+        &mut self.slots[self.sealed.len()]
+    }
+}
+
+fn slot() -> Slot {
+    vec![0; HEADROOM + LONGEST + TAILROOM].into()
+}
+
+/// Where in a slot a packet lies that is to be sealed.
+fn packet_room(slot: &mut Slot) -> &mut [u8] {
+    &mut slot[HEADROOM..HEADROOM + LONGEST]
+}
