@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_longest_packet_of_ones_does_not_overflow() {
-        assert_eq!(fold(sum_bytes(&[0xff; 65_535])), !0xff_u16.to_be());
+        assert_eq!(fold(sum_bytes(&vec![0xff; 65_535])), !0xff_u16.to_be());
         assert_eq!(sum_bytes(&[]), 0);
     }
 

@@ -84,8 +84,8 @@ fn packets_pass_without_an_allocation() {
         let count = cut.count();
         for (at, slot) in slots[..count].iter_mut().enumerate() {
             let length = cut.write(at, &mut slot.0[HEADROOM..]).unwrap();
-            let sealed = sealer.seal(&mut slot.0, length).unwrap();
-            slot.1 = opener.open(&mut slot.0[..sealed]).unwrap();
+            let total = sealer.seal(&mut slot.0, length).unwrap();
+            slot.1 = opener.open(&mut slot.0[..total]).unwrap();
             std::hint::black_box(offload::flow(slot.as_ref()));
         }
         joiner.plan(&slots, 0..count);

@@ -43,10 +43,10 @@ pub struct Joiner {
 impl Joiner {
     /// Makes one for `capacity` packets.
     #[must_use]
-    pub fn new(capacity: u16) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            units: Vec::with_capacity(capacity.into()),
-            next: (0..capacity).map(|_| NONE).collect(),
+            units: Vec::with_capacity(capacity),
+            next: vec![NONE; capacity],
         }
     }
 

@@ -62,7 +62,7 @@ fn cut(header: &Header, packet: &[u8]) -> Vec<Vec<u8>> {
 
 /// The units that come of packets, as what is written to the device.
 fn join(packets: &[Vec<u8>]) -> Vec<(Header, Vec<u8>)> {
-    let mut joiner = Joiner::new(u16::try_from(packets.len()).unwrap());
+    let mut joiner = Joiner::new(packets.len());
     joiner.plan(packets, 0..packets.len());
     let written = |unit: &Unit| {
         let mut first = packets[unit.first()].clone();
@@ -167,12 +167,13 @@ proptest! {
     }
 }
 
+type Change = fn(&mut Vec<u8>);
+
 #[test]
 fn what_does_not_follow_is_not_joined() {
     let (header, whole) = super_packet(TCP, 100, 0x10, &[7; 400]);
     let packets = cut(&header, &whole);
     assert_eq!(join(&packets).len(), 1);
-    type Change = fn(&mut Vec<u8>);
     let repaired: [(&str, Change); 9] = [
         ("another service", |packet| packet[1] ^= 4),
         ("another time to live", |packet| packet[8] -= 1),

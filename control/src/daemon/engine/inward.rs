@@ -60,8 +60,7 @@ impl<'s> Inward<'s> {
             shared,
             received: Received::default(),
             slots: (0..BATCH).map(|_| slot()).collect(),
-            // A batch is small.
-            joiner: Joiner::new(BATCH as u16),
+            joiner: Joiner::new(BATCH),
         }
     }
 
@@ -90,7 +89,7 @@ impl<'s> Inward<'s> {
             self.shared
                 .receiver
                 .receive(&mut self.received, &mut self.slots, |at, length| {
-                    lengths[at] = length
+                    lengths[at] = length;
                 })?;
         for (slot, length) in self.slots.iter_mut().zip(lengths) {
             slot.length = length;

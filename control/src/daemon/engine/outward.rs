@@ -100,8 +100,8 @@ impl<'s> Outward<'s> {
 
     /// Seals a packet where it lies, and takes its slot for the batch.
     fn whole(&mut self, table: &Outbound, read: &mut Slot, length: usize) -> Result<(), Refused> {
-        let sealer = table.find(&read[HEADROOM..HEADROOM + length])?;
-        let sealed = sealer.seal(read, length)?;
+        let sa = table.find(&read[HEADROOM..HEADROOM + length])?;
+        let sealed = sa.seal(read, length)?;
         mem::swap(read, self.batch.slot());
         self.batch.sealed.push(sealed);
         Ok(())
@@ -109,14 +109,14 @@ impl<'s> Outward<'s> {
 
     /// Cuts a super-packet into the batch's slots, and seals each piece there.
     fn pieces(&mut self, table: &Outbound, cut: &Cut<'_>) -> Result<(), Refused> {
-        let sealer = table.find(cut.packet())?;
+        let sa = table.find(cut.packet())?;
         for at in 0..cut.count() {
             if self.batch.is_full() {
                 self.flush();
             }
             let slot = self.batch.slot();
             let length = cut.write(at, packet_room(slot)).ok_or(Refused::Oversized)?;
-            let sealed = sealer.seal(slot, length)?;
+            let sealed = sa.seal(slot, length)?;
             self.batch.sealed.push(sealed);
         }
         Ok(())
