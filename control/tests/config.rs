@@ -126,6 +126,27 @@ fn what_is_written_is_taken() {
     assert_eq!(manual.replay_window, 32);
 }
 
+#[test]
+fn a_window_that_only_one_engine_has_is_worth_a_warning_where_either_may_be_taken() {
+    let keys = keys::directory();
+    let wide = SMALL.replace("      suite:", "      replay_window: 65536\n      suite:");
+    let loaded = accepted(&wide, keys.path());
+    assert_eq!(manual(&loaded.config.tunnels["b"]).replay_window, 65_536);
+    let warnings = loaded.warnings.to_string();
+    assert!(
+        warnings.contains(
+            "tunnels.b.security.replay_window: the kernel's engine has replay windows of 4096 packets at most"
+        ),
+        "{warnings}"
+    );
+    let own = wide
+        .replace("lan: [lan0]", "lan: [lan0], engine: userspace")
+        .replace("aes-cbc-128-hmac-sha-256", "aes-gcm-128")
+        .replace("cbc-128", "gcm-128");
+    let warnings = accepted(&own, keys.path()).warnings.to_string();
+    assert!(!warnings.contains("replay_window"), "{warnings}");
+}
+
 fn manual(tunnel: &Tunnel) -> &Manual {
     tunnel.manual().expect("a tunnel with manual keys")
 }

@@ -211,7 +211,7 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
         1_usize..=8,
         ivc.prop_map(|(rate, latency, mtu)| rate + &latency + &mtu),
         fields,
-        field("replay_window", &["32", "4096"]),
+        field("replay_window", &["32", "4096", "65536"]),
     )
         .prop_map(
             |(ivcs, suite, subnets, ivc_fields, fields, replay_window)| TunnelPlan {
@@ -236,7 +236,7 @@ fn negotiation() -> impl Strategy<Value = String> {
             "rekey",
             &["{}", "{after: 1 min}", "{after: 24 h, bytes: 1025 KiB}"],
         ),
-        field("replay_window", &["32", "4096"]),
+        field("replay_window", &["32", "4096", "65536"]),
     );
     let section = security.prop_map(|(suites, rekey, window)| {
         format!(", security: {{mode: negotiated{suites}{rekey}{window}}}")

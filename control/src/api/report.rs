@@ -61,7 +61,7 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
         gateway: config.gateway.name.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         engine: view.engine.name.to_owned(),
-        engine_reason: Some(view.engine.reason.clone()),
+        engine_reason: Some(engine_reason(view)),
         started: view.started,
         links: view
             .links
@@ -97,6 +97,23 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .collect(),
         problems: view.problems.clone(),
     })
+}
+
+/// Why the engine is the one that it is, and what of the configuration it does not have.
+fn engine_reason(view: &View<'_>) -> String {
+    let reason = &view.engine.reason;
+    let narrowed: Vec<_> = match view.engine.name {
+        "kernel" => view.config.wide_windows().map(TunnelName::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if narrowed.is_empty() {
+        return reason.clone();
+    }
+    format!(
+        "{reason}; its replay window of {} packets is narrower than configured for {}",
+        Tunnel::KERNEL_REPLAY_WINDOW,
+        narrowed.join(", ")
+    )
 }
 
 /// Lists the security associations of the tunnels that run, with what the kernel knows of them.

@@ -284,7 +284,7 @@ impl SecurityDraft {
             suite: self.suite?.value,
             outbound: self.outbound?.finish()?,
             inbound: self.inbound?.finish()?,
-            replay_window: value(self.replay_window).unwrap_or(Tunnel::MAX_REPLAY_WINDOW),
+            replay_window: value(self.replay_window).unwrap_or(Tunnel::KERNEL_REPLAY_WINDOW),
         })
     }
 }
@@ -308,7 +308,7 @@ impl NegotiatedDraft {
                 after: value(self.after).unwrap_or(default.after),
                 bytes: value(self.bytes).unwrap_or(default.bytes),
             },
-            replay_window: value(self.replay_window).unwrap_or(Tunnel::MAX_REPLAY_WINDOW),
+            replay_window: value(self.replay_window).unwrap_or(Tunnel::KERNEL_REPLAY_WINDOW),
         })
     }
 }

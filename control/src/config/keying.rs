@@ -33,7 +33,7 @@ pub struct Manual {
     pub outbound: Sa,
     /// The SA from the other gateway.
     pub inbound: Sa,
-    /// The anti-replay window in packets, 32 to 4096.
+    /// The anti-replay window in packets, 32 to 65,536; the kernel's engine takes 4096 at most.
     pub replay_window: u32,
 }
 
@@ -46,7 +46,7 @@ pub struct Negotiated {
     pub suites: Vec<Suite>,
     /// When new keys are made.
     pub rekey: Rekey,
-    /// The anti-replay window in packets, 32 to 4096.
+    /// The anti-replay window in packets, 32 to 65,536; the kernel's engine takes 4096 at most.
     pub replay_window: u32,
 }
 

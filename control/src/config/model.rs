@@ -15,7 +15,7 @@ use super::{
         Setting, Text, TunnelName, ValueError,
     },
 };
-use crate::identity::PrivateKey;
+use crate::{esp, identity::PrivateKey, reconcile::objects::ReplayWindow};
 
 /// The configuration of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +28,15 @@ pub struct Config {
     pub bundles: BTreeMap<BundleName, Bundle>,
     /// The tunnels to other gateways. Each names a bundle of [`Config::bundles`].
     pub tunnels: BTreeMap<TunnelName, Tunnel>,
+}
+
+impl Config {
+    /// The tunnels whose replay window is larger than any that the kernel's engine has.
+    pub fn wide_windows(&self) -> impl Iterator<Item = &TunnelName> {
+        let wide = |tunnel: &Tunnel| tunnel.replay_window() > Tunnel::KERNEL_REPLAY_WINDOW;
+        let tunnels = self.tunnels.iter();
+        tunnels.filter_map(move |(name, tunnel)| wide(tunnel).then_some(name))
+    }
 }
 
 /// The gateway itself and its private side.
@@ -209,9 +218,19 @@ impl Tunnel {
         }
     }
 
-    /// The largest replay window in packets: `XFRMA_REPLAY_ESN_MAX` of the kernel's
-    /// `include/uapi/linux/xfrm.h`, 4096 bits. Also the default.
-    pub const MAX_REPLAY_WINDOW: u32 = 4096;
+    /// Returns the anti-replay window in packets.
+    #[must_use]
+    pub fn replay_window(&self) -> u32 {
+        match &self.keying {
+            Keying::Manual(manual) => manual.replay_window,
+            Keying::Negotiated(negotiated) => negotiated.replay_window,
+        }
+    }
+
+    /// The largest replay window in packets: that of Withy's own engine.
+    pub const MAX_REPLAY_WINDOW: u32 = esp::MAX_WINDOW;
+    /// The kernel's largest replay window in packets, and the default.
+    pub const KERNEL_REPLAY_WINDOW: u32 = ReplayWindow::MAX.packets();
     /// The smallest replay window in packets: what RFC 4303 section 3.4.3 demands.
     pub const MIN_REPLAY_WINDOW: u32 = 32;
     /// The most IVCs of one tunnel.

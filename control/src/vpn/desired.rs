@@ -18,10 +18,10 @@ use crate::{
     reconcile::{
         Contradiction, Desired,
         objects::{
-            Address, BundleDevice, BundleMtu, Direction, Gateway, IllegalReplayWindow,
-            IllegalSysctlPath, Inbound, InterfaceName, Object, Outbound, PathMtu, Policy,
-            PolicyDirection, ReplayWindow, ReqId, Route, RouteMetrics, RouteTarget, Rule,
-            SecurityAssociation, Sysctl, SysctlPath, TABLE_MAIN, Template,
+            Address, BundleDevice, BundleMtu, Direction, Gateway, IllegalSysctlPath, Inbound,
+            InterfaceName, Object, Outbound, PathMtu, Policy, PolicyDirection, ReplayWindow, ReqId,
+            Route, RouteMetrics, RouteTarget, Rule, SecurityAssociation, Sysctl, SysctlPath,
+            TABLE_MAIN, Template,
         },
     },
 };
@@ -40,9 +40,6 @@ pub enum Wanted {
     /// Two objects of which the kernel can hold one.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
-    /// A window that the kernel does not offer.
-    #[error(transparent)]
-    ReplayWindow(#[from] IllegalReplayWindow),
     /// An interface whose settings have no path.
     #[error(transparent)]
     Path(#[from] IllegalSysctlPath),
@@ -302,7 +299,7 @@ fn associations(desired: &mut Desired, tunnel: &Running, reqid: ReqId) -> Result
         path_mtu_discovery: false,
     });
     let inward = Direction::In(Inbound {
-        replay_window: ReplayWindow::new(tunnel.replay_window)?,
+        replay_window: ReplayWindow::nearest(tunnel.replay_window),
     });
     for (sas, (source, destination), direction) in [
         (&tunnel.outbound, (local, remote), outward),

@@ -2,22 +2,52 @@
 
 use crate::{
     config::{
-        EngineChoice,
+        EngineChoice, Tunnel,
         draft::{ConfigDraft, TunnelDraft},
-        sink::{Located, Sink},
+        sink::{At, Located, Sink},
     },
     suite::Suite,
 };
 
-/// Withy's own engine has AEADs only. Whether `auto` takes it is known on the machine alone.
+/// Which engine `auto` takes is known on the machine alone.
 pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     let engine = draft
         .gateway
         .as_ref()
         .and_then(|gateway| gateway.engine.as_ref());
-    if engine.is_none_or(|engine| engine.value != EngineChoice::Userspace) {
-        return;
+    match engine.map_or(EngineChoice::Auto, |engine| engine.value) {
+        EngineChoice::Userspace => aeads(draft, sink),
+        EngineChoice::Kernel => windows(draft, |at, message, help| sink.error(at, message, help)),
+        EngineChoice::Auto => windows(draft, |at, message, _| {
+            let help =
+                "it takes that many where `auto` chooses it; write engine: userspace for more";
+            sink.warning(at, message, help);
+        }),
     }
+}
+
+/// Replay windows that the kernel does not have.
+fn windows(draft: &ConfigDraft, mut tell: impl FnMut(&At, String, String)) {
+    const MAX: u32 = Tunnel::KERNEL_REPLAY_WINDOW;
+    for window in draft.tunnels.iter().filter_map(replay_window) {
+        if window.value > MAX {
+            let message =
+                format!("the kernel's engine has replay windows of {MAX} packets at most");
+            let help = format!("write {MAX} or less, or engine: userspace");
+            tell(&window.at, message, help);
+        }
+    }
+}
+
+fn replay_window(tunnel: &TunnelDraft) -> Option<&Located<u32>> {
+    let manual = tunnel
+        .manual()
+        .and_then(|security| security.replay_window.as_ref());
+    manual.or_else(|| tunnel.negotiated()?.replay_window.as_ref())
+}
+
+/// Withy's own engine has AEADs only.
+fn aeads(draft: &ConfigDraft, sink: &mut Sink) {
     for suite in draft.tunnels.iter().flat_map(suites) {
         if !suite.value.is_aead() {
             let message = format!("engine userspace does not have {}", suite.value);

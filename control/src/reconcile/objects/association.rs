@@ -156,6 +156,12 @@ impl ReplayWindow {
     /// The kernel's largest (`XFRMA_REPLAY_ESN_MAX`).
     pub const MAX: Self = Self(4096);
 
+    /// The nearest window that the kernel offers.
+    #[must_use]
+    pub fn nearest(packets: u32) -> Self {
+        Self(packets.clamp(1, Self::MAX.0))
+    }
+
     /// Checks a window.
     ///
     /// # Errors
@@ -171,7 +177,7 @@ impl ReplayWindow {
 
     /// Returns the window in packets.
     #[must_use]
-    pub fn packets(self) -> u32 {
+    pub const fn packets(self) -> u32 {
         self.0
     }
 }
@@ -197,5 +203,7 @@ mod tests {
         assert_eq!(ReplayWindow::new(0), Err(IllegalReplayWindow(0)));
         assert_eq!(ReplayWindow::new(4097), Err(IllegalReplayWindow(4097)));
         assert_eq!(ReplayWindow::new(4096), Ok(ReplayWindow::MAX));
+        let nearest = [0, 64, 65_536].map(|packets| ReplayWindow::nearest(packets).packets());
+        assert_eq!(nearest, [1, 64, 4096]);
     }
 }
