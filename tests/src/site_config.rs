@@ -258,9 +258,9 @@ impl TunnelSpec {
         0x1000_0000 + u32::from_be_bytes([0, 0, a, b])
     }
 
-    /// Writes the key of the direction from one site to another, as both have it.
-    fn write_key(&self, folder: &Path, from: &Site, to: &Site) -> Result<PathBuf> {
-        let path = folder.join(format!("{}-{}-{}", from.name(), to.name(), self.salt));
+    /// The key of the direction from one site to another.
+    #[must_use]
+    pub fn material(&self, from: &Site, to: &Site) -> Vec<u8> {
         let mut material = vec![0; self.suite.material_len()];
         blake3::Hasher::new()
             .update(
@@ -268,8 +268,14 @@ impl TunnelSpec {
             )
             .finalize_xof()
             .fill(&mut material);
+        material
+    }
+
+    /// Writes the key of the direction from one site to another, as both have it.
+    fn write_key(&self, folder: &Path, from: &Site, to: &Site) -> Result<PathBuf> {
+        let path = folder.join(format!("{}-{}-{}", from.name(), to.name(), self.salt));
         let mut text = String::new();
-        for byte in material {
+        for byte in self.material(from, to) {
             write!(text, "{byte:02x}")?;
         }
         let mut file = OpenOptions::new()

@@ -3,34 +3,28 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
-use withy::config::Suite;
 
 use super::{
     Ipsec, Scenario,
     negotiation::{begin, sites, spec, wait_complete},
-    stage::{Stage, launch, links, play, rehearse, status},
+    stage::{Stage, launch, rehearse},
     transfer::small_transfers,
 };
 use crate::{
     capture::{CapturePlan, Needle},
-    lab::{HOST_DEVICE, Lab},
+    lab::HOST_DEVICE,
     site_config::TunnelSpec,
     traffic::stream::StreamPlan,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::anywhere(
-        "without_its_daemon_the_engine_lets_nothing_through",
-        without_daemon,
-    ),
-    Scenario::new("userspace_and_kernel_engines_interoperate", interoperate),
-];
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
+    "without_its_daemon_the_engine_lets_nothing_through",
+    without_daemon,
+)];
 
 /// The engine's device.
 const DEVICE: &str = "withy1";
 const BYTES: u64 = 1_000_000;
-/// The suites that both engines have.
-const SUITES: [Suite; 3] = [Suite::AesGcm128, Suite::AesGcm256, Suite::ChaCha20Poly1305];
 
 fn without_daemon(ipsec: Ipsec) -> Result<()> {
     let spec = TunnelSpec {
@@ -88,34 +82,6 @@ fn nothing_leaves(stage: &Stage<'_>) -> Result<()> {
     for capture in captures {
         let found = capture.finish()?.found(inner.name());
         ensure!(found == Some(0), "plain text left: {found:?}");
-    }
-    Ok(())
-}
-
-fn interoperate() -> Result<()> {
-    for suite in SUITES {
-        for userspace in [&["a"][..], &["b"]] {
-            let spec = TunnelSpec {
-                suite,
-                userspace,
-                ..TunnelSpec::default()
-            };
-            play(Lab::paired(&links(&[(4000, 5); 4])), &spec, |stage| {
-                for gateway in [&stage.a, &stage.b] {
-                    let own = userspace.contains(&gateway.site().name());
-                    let wanted = if own { "userspace" } else { "kernel" };
-                    let engine = status(gateway)?.engine;
-                    ensure!(engine == wanted, "{engine} instead of {wanted}");
-                }
-                for from in ["a", "b"] {
-                    // One is split, the other is not.
-                    stage.expect_ping(from, 1472)?;
-                    stage.expect_ping(from, 100)?;
-                }
-                small_transfers(stage, BYTES)
-            })?;
-            println!("    {suite}, userspace at {}", userspace[0]);
-        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod engine;
 mod failover;
 mod hostile;
 mod hub;
+mod interop;
 mod kernel_tools;
 mod liveness;
 mod negotiation;
@@ -113,6 +114,7 @@ pub fn all() -> Vec<Scenario> {
         policies::SCENARIOS,
         suites::SCENARIOS,
         engine::SCENARIOS,
+        interop::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
         liveness::SCENARIOS,

@@ -11,7 +11,10 @@ use std::time::Duration;
 use anyhow::Result;
 use withy::api::status::{Status, TunnelStatus};
 
-pub(super) use self::load::{Load, Witness};
+pub(super) use self::{
+    load::{Load, Witness},
+    renewals::renew_under_load,
+};
 use super::{
     Ipsec, Scenario,
     stage::{Stage, launch, links, wait_status},
