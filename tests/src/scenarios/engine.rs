@@ -26,19 +26,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
 const DEVICE: &str = "withy1";
 const BYTES: u64 = 1_000_000;
 
-fn without_daemon(ipsec: Ipsec) -> Result<()> {
+fn without_daemon(_: Ipsec) -> Result<()> {
     let spec = TunnelSpec {
         userspace: &["a", "b"],
         ..spec()
     };
     rehearse(sites(2, 2), &spec, |stage| {
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         small_transfers(stage, BYTES)?;
         stage.a.sigkill()?;
         stage.a.wait(Duration::from_secs(10))?;
         nothing_leaves(stage)?;
         launch(&mut stage.a)?;
-        wait_complete(stage, 2, ipsec)?;
+        wait_complete(stage, 2)?;
         small_transfers(stage, BYTES)?;
         let output = stage.a.run_cli(&["down"])?;
         ensure!(output.status.success(), "withy down: {output:?}");

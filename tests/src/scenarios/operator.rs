@@ -30,7 +30,7 @@ fn run(gateway: &Gateway<'_>, args: &[&str]) -> Result<String> {
 
 fn links() -> Result<()> {
     play(sites(2, 2), &spec(), |stage| {
-        wait_complete(stage, 2, Ipsec::Kernel)?;
+        wait_complete(stage, 2)?;
         let load = Load::start(stage)?;
         let outcome = both_sides(stage);
         let (_, lost) = load.finish("a link out of use and back, at either side")?;
@@ -63,14 +63,14 @@ fn both_sides(stage: &Stage<'_>) -> Result<()> {
         let used = tunnel(here)?.ivcs;
         ensure!(used.iter().all(|ivc| ivc.link == "wan0"), "{used:?}");
         run(here, &["link", "up", "wan1"])?;
-        wait_complete(stage, 2, Ipsec::Kernel)?;
+        wait_complete(stage, 2)?;
     }
     Ok(())
 }
 
 fn reload() -> Result<()> {
     play(sites(2, 2), &spec(), |stage| {
-        wait_complete(stage, 2, Ipsec::Kernel)?;
+        wait_complete(stage, 2)?;
         let load = Load::start(stage)?;
         let outcome = reload_thrice(stage);
         let (_, lost) = load.finish("three reloads")?;
@@ -123,7 +123,7 @@ fn reload_thrice(stage: &Stage<'_>) -> Result<()> {
     }
     for gateway in [&stage.a, &stage.b] {
         wait_status(gateway, PATIENCE, "the other suite", |status| {
-            is_complete(status, 2, Ipsec::Kernel)
+            is_complete(status, 2)
                 && status
                     .tunnels
                     .iter()
@@ -133,9 +133,9 @@ fn reload_thrice(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn down(ipsec: Ipsec) -> Result<()> {
+fn down(_: Ipsec) -> Result<()> {
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         run(&stage.b, &["down"])?;
         stage.b.wait(Duration::from_secs(10))?;
         wait_status(&stage.a, Duration::from_secs(2), "the news", |status| {
@@ -144,6 +144,6 @@ fn down(ipsec: Ipsec) -> Result<()> {
         let log = stage.a.log()?;
         ensure!(log.contains("the gateway is taken down"), "{log}");
         launch(&mut stage.b)?;
-        wait_complete(stage, 2, ipsec)
+        wait_complete(stage, 2)
     })
 }

@@ -426,11 +426,8 @@ impl Negotiation {
     /// Asks for new keys of a tunnel at once.
     pub(super) fn rekey(&mut self, tunnel: &str) -> Response {
         let now = self.now();
-        let known = self
-            .sessions
-            .tunnels()
-            .find(|(name, _)| name.as_str() == tunnel);
-        let Some(name) = known.map(|(name, _)| name.clone()) else {
+        let name = tunnel.parse().ok();
+        let Some(name) = name.filter(|name| self.sessions.role(name).is_some()) else {
             return Response::Failed(format!("there is no negotiated tunnel {tunnel}"));
         };
         let asked = self.sessions.renew(&name, now);

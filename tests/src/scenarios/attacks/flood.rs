@@ -61,10 +61,10 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 1), site("d", 2)]);
     rehearse(lab, &spec(), |stage| {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "d"], "b")?;
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         let witness = Witness::start(stage)?;
         let flood = Flood::start(stage, Force::of(ipsec))?;
-        let outcome = come_through(stage, ipsec);
+        let outcome = come_through(stage);
         let opened = flood.stop()?;
         let counts = ["half_open", "timeout", "tls", "rate"]
             .map(|reason| Ok(format!("{reason} {}", refused(&stage.b, reason)?)))
@@ -80,7 +80,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
 }
 
 /// A site that has never been heard of opens its tunnel through the flood.
-fn come_through(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
+fn come_through(stage: &Stage<'_>) -> Result<()> {
     wait_until(PATIENCE, "the flood to be refused", || {
         // On a slow machine the silent run out of time before their places are needed.
         Ok(refused(&stage.b, "half_open")? + refused(&stage.b, "timeout")? > 30)
@@ -89,7 +89,7 @@ fn come_through(stage: &Stage<'_>, ipsec: Ipsec) -> Result<()> {
     let began = Instant::now();
     launch(&mut newcomer)?;
     let through = wait_status(&newcomer, PATIENCE, "a newcomer's IVCs", |status| {
-        is_complete(status, 2, ipsec)
+        is_complete(status, 2)
     });
     if through.is_err() {
         eprintln!("--- log of the newcomer ---\n{}", newcomer.log()?);

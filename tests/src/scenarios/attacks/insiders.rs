@@ -15,11 +15,11 @@ use super::{
 /// How long a machine that says the wrong things is given until it is refused.
 const WRONG: Duration = Duration::from_secs(20);
 
-pub(super) fn play(ipsec: Ipsec) -> Result<()> {
+pub(super) fn play(_: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 1)]);
     rehearse(lab, &spec(), |stage| {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "c"], "b")?;
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         let witness = Witness::start(stage)?;
         let outcome = attack(stage);
         witness.finish(stage, "an insider at work")?;

@@ -42,11 +42,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Starts the responder `b` and the initiator `a`, as configured, and waits for the IVCs between them.
-fn begin(stage: &mut Stage<'_>, ivcs: usize, ipsec: Ipsec) -> anyhow::Result<()> {
+fn begin(stage: &mut Stage<'_>, ivcs: usize) -> anyhow::Result<()> {
     launch_and_wait(&mut stage.b)?;
     launch(&mut stage.a)?;
     wait_status(&stage.a, PATIENCE, "all IVCs", |status| {
-        is_complete(status, ivcs, ipsec)
+        is_complete(status, ivcs)
     })?;
     wait_status(&stage.b, PATIENCE, "all IVCs", |status| {
         let tunnel = status.tunnels.iter().find(|tunnel| tunnel.name == TUNNEL);

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub(super) fn play(ipsec: Ipsec) -> Result<()> {
+pub(super) fn play(_: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 2)]);
     rehearse(lab, &spec(), |stage| {
         negotiated_config::write(&stage.spec, stage.lab, &["a", "c"], "b")?;
@@ -28,7 +28,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
             let text = fs::read_to_string(&file)?;
             fs::write(&file, text.replace(&network(second), &network(first)))?;
         }
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         let witness = Witness::start(stage)?;
         let mut rival = Gateway::new(stage.lab, "c", &program()?)?;
         let outcome = second_claim(stage, &mut rival);

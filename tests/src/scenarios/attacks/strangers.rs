@@ -58,11 +58,11 @@ pub(super) fn wrong_key(ipsec: Ipsec) -> Result<()> {
     )
 }
 
-pub(super) fn play(ipsec: Ipsec) -> Result<()> {
+pub(super) fn play(_: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 1)]);
     rehearse(lab, &spec(), |stage| {
         stage.configure()?;
-        let recorded = record(stage, ipsec)?;
+        let recorded = record(stage)?;
         println!(
             "    {} bytes of a genuine connection recorded",
             recorded.len()
@@ -91,10 +91,10 @@ fn target(stage: &Stage<'_>) -> Result<SocketAddrV4> {
 }
 
 /// Starts the gateways; returns all that the initiator says on its first connection, as its provider sees it.
-fn record(stage: &mut Stage<'_>, ipsec: Ipsec) -> Result<Vec<u8>> {
+fn record(stage: &mut Stage<'_>) -> Result<Vec<u8>> {
     let (provider, device) = stage.lab.site("a")?.link("wan0")?.provider();
     let capture = CapturePlan::new().keep(FRAMES).start(provider, device)?;
-    begin(stage, 2, ipsec)?;
+    begin(stage, 2)?;
     let target = target(stage)?;
     flow(&capture.finish()?, target).context("no connection was seen")
 }

@@ -16,11 +16,11 @@ use crate::{
 /// For how long the second one tries in vain.
 const TRIES: Duration = Duration::from_secs(10);
 
-pub(super) fn play(ipsec: Ipsec) -> Result<()> {
+pub(super) fn play(_: Ipsec) -> Result<()> {
     let lab = Lab::routed(&[site("a", 2), site("b", 2), site("c", 2)]);
     rehearse(lab, &spec(), |stage| {
         stage.configure()?;
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         let witness = Witness::start(stage)?;
         let outcome = second(stage);
         witness.finish(stage, "a second gateway with the same key")?;

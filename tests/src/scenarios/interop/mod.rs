@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use withy::config::Suite;
 
 use super::{
-    Ipsec, Scenario,
+    Scenario,
     negotiation::{begin, renew_under_load, sites, spec},
     stage::{Stage, links, play, rehearse, status},
     transfer::small_transfers,
@@ -59,7 +59,7 @@ fn renewals() -> Result<()> {
             ..spec()
         };
         rehearse(sites(2, 2), &spec, |stage| {
-            begin(stage, 2, Ipsec::Kernel)?;
+            begin(stage, 2)?;
             expect_engines(stage)?;
             renew_under_load(stage, RENEWALS)
         })?;

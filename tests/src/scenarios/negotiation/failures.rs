@@ -71,13 +71,13 @@ const ALL: [(&str, Failure); 6] = [
 
 pub(super) fn play(ipsec: Ipsec) -> Result<()> {
     rehearse(sites(3, 3), &spec(), |stage| {
-        begin(stage, 3, ipsec)?;
+        begin(stage, 3)?;
         let mut worst = Vec::new();
         for (what, failure) in ALL {
             let load = Load::start(stage)?;
             thread::sleep(Duration::from_secs(1));
             let failed = failure(stage);
-            let back = wait_complete(stage, 3, ipsec);
+            let back = wait_complete(stage, 3);
             let (gap, _) = load.finish(what)?;
             failed.and(back).context(what)?;
             if gap > longest_gap(ipsec) {
@@ -115,13 +115,13 @@ fn reset(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// The other gateway loses its power, and boots: nobody says goodbye, and nothing but files is left.
-pub(super) fn reboot(ipsec: Ipsec) -> Result<()> {
+pub(super) fn reboot(_: Ipsec) -> Result<()> {
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         let load = Load::start(stage)?;
         thread::sleep(Duration::from_secs(1));
         let booted = power_cycle(&mut stage.b);
-        let back = wait_complete(stage, 2, ipsec);
+        let back = wait_complete(stage, 2);
         let up = Instant::now();
         // The datagrams show when the tunnel is back; give them a moment.
         thread::sleep(Duration::from_secs(1));
@@ -157,7 +157,7 @@ fn power_cycle(gateway: &mut Gateway<'_>) -> Result<Instant> {
 /// machine that is not emulated.
 pub(super) fn watch() -> Result<()> {
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, Ipsec::Missing)?;
+        begin(stage, 2)?;
         missed(stage)?;
         // The second of them is what has just been measured.
         for (what, failure) in ALL
@@ -192,8 +192,7 @@ fn noticed(stage: &Stage<'_>) -> Result<usize> {
 fn settle(stage: &Stage<'_>) -> Result<()> {
     let mut since = None;
     let settled = wait_until(PATIENCE, "all IVCs to stay", || {
-        let whole = is_complete(&status(&stage.a)?, 2, Ipsec::Missing)
-            && is_complete(&status(&stage.b)?, 2, Ipsec::Missing);
+        let whole = is_complete(&status(&stage.a)?, 2) && is_complete(&status(&stage.b)?, 2);
         let start = *since.get_or_insert_with(Instant::now);
         if !whole {
             since = None;
@@ -222,7 +221,7 @@ fn missed(stage: &Stage<'_>) -> Result<()> {
         link.blackhole(false)?;
         both?;
         let restored = Instant::now();
-        wait_complete(stage, 2, Ipsec::Missing)?;
+        wait_complete(stage, 2)?;
         let [here, there] = out.map(Option::unwrap_or_default);
         println!(
             "    silent cut {round}: out after {here:.0?} at the initiator, {there:.0?} at the responder; back after {:.0?}",

@@ -66,14 +66,14 @@ pub(super) fn is_whole(tunnel: &TunnelStatus, ivcs: usize) -> bool {
 }
 
 /// Whether every IVC that there should be is up, and the kernel as it should be.
-pub(super) fn is_complete(status: &Status, ivcs: usize, _: Ipsec) -> bool {
+pub(super) fn is_complete(status: &Status, ivcs: usize) -> bool {
     status.problems.is_empty() && status.tunnels.iter().all(|tunnel| is_whole(tunnel, ivcs))
 }
 
-pub(super) fn wait_complete(stage: &Stage<'_>, ivcs: usize, ipsec: Ipsec) -> Result<()> {
+pub(super) fn wait_complete(stage: &Stage<'_>, ivcs: usize) -> Result<()> {
     for gateway in [&stage.a, &stage.b] {
         wait_status(gateway, PATIENCE, "all IVCs", |status| {
-            is_complete(status, ivcs, ipsec)
+            is_complete(status, ivcs)
         })?;
     }
     Ok(())
@@ -87,9 +87,9 @@ pub(super) fn launch_and_wait(gateway: &mut Gateway<'_>) -> Result<()> {
 }
 
 /// Writes the configurations, starts the responder and then the initiator, and waits for all IVCs.
-pub(super) fn begin(stage: &mut Stage<'_>, ivcs: usize, ipsec: Ipsec) -> Result<()> {
+pub(super) fn begin(stage: &mut Stage<'_>, ivcs: usize) -> Result<()> {
     stage.configure()?;
     launch_and_wait(&mut stage.b)?;
     launch(&mut stage.a)?;
-    wait_complete(stage, ivcs, ipsec)
+    wait_complete(stage, ivcs)
 }

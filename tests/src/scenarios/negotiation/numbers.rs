@@ -28,10 +28,10 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
             let began = Instant::now();
             launch(&mut stage.a)?;
             let whole = wait_status(&stage.a, PATIENCE, "all IVCs", |status| {
-                is_complete(status, ivcs, ipsec)
+                is_complete(status, ivcs)
             });
             let whole = whole.map(|_| began.elapsed())?;
-            wait_complete(stage, ivcs, ipsec)?;
+            wait_complete(stage, ivcs)?;
             let log = stage.a.log()?;
             let first = after_ready(&log, "new keys are in use")?;
             let all = after_ready(&log, "joined")?;

@@ -17,7 +17,7 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
         Ipsec::Missing => 10,
     };
     rehearse(sites(2, 2), &spec(), |stage| {
-        begin(stage, 2, ipsec)?;
+        begin(stage, 2)?;
         renew_under_load(stage, count)?;
         if ipsec == Ipsec::Missing {
             // The old SAs are in no table of the kernel's.
