@@ -7,6 +7,9 @@ use crate::{
     wire::{Join, SvcTerms},
 };
 
+/// How long the initiator has for ending a connection in whose place there is another.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -44,6 +47,8 @@ pub(super) enum Phase {
     Switching(u64),
     /// It carries an IVC's control messages.
     Established,
+    /// Another does so since then. The initiator ends it: it may not have heard of that yet, and would take it for lost.
+    Replaced(Duration),
 }
 
 impl Connection {
@@ -69,6 +74,7 @@ impl Connection {
     pub(super) fn is_late(&self, now: Duration) -> bool {
         match self.phase {
             Phase::Established => now >= self.heard + SILENCE,
+            Phase::Replaced(since) => now >= since + LINGER,
             _ => now >= self.begun + SETUP_LIMIT,
         }
     }

@@ -148,11 +148,13 @@ impl Responder {
         };
         connection.heard = context.now;
         let phase = connection.phase.clone();
-        if phase == Phase::Established {
-            self.defend(context);
-            self.message(id, request, message, context);
-        } else {
-            self.set_up(id, phase, message, context);
+        match phase {
+            Phase::Established => {
+                self.defend(context);
+                self.message(id, request, message, context);
+            }
+            Phase::Replaced(_) => self.message(id, request, message, context),
+            phase => self.set_up(id, phase, message, context),
         }
     }
 
@@ -192,7 +194,7 @@ impl Responder {
                 (
                     *id,
                     connection.remote,
-                    connection.phase == Phase::Established,
+                    matches!(connection.phase, Phase::Established | Phase::Replaced(_)),
                 )
             })
             .collect();

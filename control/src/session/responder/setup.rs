@@ -360,9 +360,8 @@ impl Responder {
         ivc.joined = true;
         ivc.lost = None;
         ivc.impaired = false;
-        if let Some(before) = before {
-            self.connections.remove(&before);
-            context.close(before);
+        if let Some(before) = before.and_then(|before| self.connections.get_mut(&before)) {
+            before.phase = Phase::Replaced(context.now);
         }
         context.install();
     }

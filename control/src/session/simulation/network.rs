@@ -64,6 +64,8 @@ pub(super) struct Network {
     pub(super) now: Duration,
     pub(super) sites: Vec<Site>,
     pub(super) one_way: Duration,
+    /// By how much ends of connections overtake what is said over others.
+    pub(super) haste: Duration,
     /// Pairs of addresses between which nothing comes through, in either direction.
     pub(super) blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
     events: BTreeMap<(Duration, u64), Event>,
@@ -78,6 +80,7 @@ impl Network {
             now: Duration::ZERO,
             sites: Vec::new(),
             one_way: Duration::from_millis(20),
+            haste: Duration::ZERO,
             blocked: BTreeSet::new(),
             events: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -215,11 +218,7 @@ impl Network {
     /// Replaces a site's daemon by one that finds what the last one left.
     pub(super) fn replace(&mut self, at: usize, peer: usize, initiator: bool) {
         let tunnel = name(peer);
-        let (_, role) = self.sites[at]
-            .sessions
-            .tunnels()
-            .find(|(name, _)| **name == tunnel)
-            .unwrap();
+        let role = self.sites[at].sessions.role(&tunnel).unwrap();
         let (saved, kernel) = (role.save().unwrap(), role.agreed().unwrap());
         self.restart(at);
         let find = |sas: &[SaKeys], spi| sas.iter().find(|sa| sa.spi == spi).cloned().unwrap();
@@ -376,7 +375,8 @@ impl Network {
                 Action::Close { connection } => {
                     if let Some((peer, _)) = self.peers.remove(&(at, connection)) {
                         self.peers.remove(&peer);
-                        self.schedule(self.one_way, Event::Closed(peer, "closed by the peer"));
+                        let after = self.one_way.saturating_sub(self.haste);
+                        self.schedule(after, Event::Closed(peer, "closed by the peer"));
                     }
                 }
                 Action::Install { revision } => {
@@ -422,11 +422,7 @@ impl Network {
 
     /// What a site has agreed with another.
     pub(super) fn agreed(&self, at: usize, peer: usize) -> Option<Agreed> {
-        let (_, role) = self.sites[at]
-            .sessions
-            .tunnels()
-            .find(|(tunnel, _)| **tunnel == name(peer))?;
-        role.agreed()
+        self.sites[at].sessions.role(&name(peer))?.agreed()
     }
 
     /// Whether what either site sends now can be read by the other, as far as their kernels are concerned.

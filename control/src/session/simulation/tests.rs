@@ -100,6 +100,25 @@ fn fifty_renewals_lose_no_packet() {
 }
 
 #[test]
+fn a_connection_that_a_renewal_replaces_is_not_told_as_lost() {
+    let mut network = pair(5, 2, 2);
+    network
+        .run_until(secs(5), |network| is_complete(network, 2, 2))
+        .unwrap();
+    network.haste = Duration::from_millis(10);
+    for _ in 0..5 {
+        let now = network.now;
+        assert!(network.sites[0].sessions.renew(&name(1), now));
+        network.run_for(secs(1));
+        assert!(is_complete(&network, 2, 2));
+    }
+    let notes = &network.sites[0].notes;
+    let renewals = notes.iter().filter(|note| note.contains("new keys"));
+    assert_eq!(renewals.count(), 6);
+    assert!(!notes.iter().any(|note| note.contains("lost")), "{notes:?}");
+}
+
+#[test]
 fn old_keys_are_renewed_by_themselves() {
     let mut network = pair(3, 1, 1);
     network
