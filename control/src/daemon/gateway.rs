@@ -8,14 +8,8 @@ use std::{
 use tracing::{debug, info};
 
 use super::{
-    DaemonError, Directories, attachments,
-    disabled::Disabled,
-    engine::Engine,
-    events::Events,
-    negotiation::Negotiation,
-    problems::Problems,
-    pulse::{self, Plan, Pulse},
-    sizes::{self, Sizes},
+    DaemonError, Directories, attachments, disabled::Disabled, engine::Engine, events::Events,
+    negotiation::Negotiation, probing::Probing, problems::Problems, sizes,
 };
 use crate::{
     api::{event::What, protocol::Response, report},
@@ -27,7 +21,6 @@ use crate::{
         netlink::{Netlink, NetlinkError},
     },
     link::{self, Links},
-    liveness::{Report, TunnelKeys},
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
@@ -52,9 +45,7 @@ pub(super) struct Gateway {
     links: Links,
     problems: Problems,
     events: Events,
-    pulse: Pulse,
-    /// The path MTUs that an earlier run found, by the addresses of both ends.
-    left: Sizes,
+    probing: Probing,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
     /// What the other sides call their links.
@@ -92,8 +83,8 @@ impl Gateway {
         let mut gateway = Self {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
-            pulse: Pulse::start(keepalives, events.clone()).map_err(DaemonError::Pulse)?,
-            left: sizes::left(&svcs),
+            probing: Probing::start(keepalives, sizes::left(&svcs), events.clone())
+                .map_err(DaemonError::Pulse)?,
             impaired: BTreeSet::new(),
             remote_links: BTreeMap::new(),
             attached: Vec::new(),
@@ -192,7 +183,7 @@ impl Gateway {
 
     /// Waits until another set of IVCs is silent, or the MTU of a path is another.
     pub(super) async fn stirred(&mut self) {
-        self.pulse.changed().await;
+        self.probing.changed().await;
     }
 
     /// Lets the scheduler know of that; returns whether the kernel's routes must follow.
@@ -213,13 +204,7 @@ impl Gateway {
 
     /// Looks where data flows, as far as that matters for the keepalives.
     pub(super) fn feel(&self) {
-        let sparing = self.pulse.liveness().sparing();
-        let pieces = sparing.into_iter().filter_map(|id| {
-            let counters = self.tables.counters(self.slots.ivc_of(&id)?).ok()?;
-            Some((id, counters.tx.pieces + counters.rx.pieces))
-        });
-        let pieces: Vec<_> = pieces.collect();
-        self.pulse.feel(&pieces);
+        self.probing.feel(&self.tables, &self.slots);
     }
 
     /// The order matters: the scheduler hears of lost links first, and nothing is routed into the
@@ -283,21 +268,17 @@ impl Gateway {
     }
 
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
-        sizes::apply(
-            &mut self.running,
-            &self.links,
-            &self.pulse.liveness(),
-            &self.left,
-        );
+        self.probing.size(&mut self.running, &self.links);
         let contents = bundle::contents(
             &self.config,
             &self.running,
             &self.links,
-            &self.mute(),
+            &self.probing.mute(&self.running, &self.impaired),
             &mut self.slots,
         );
         self.slots.forget_found();
-        self.pulse.set(self.plan());
+        self.probing
+            .set(&self.config, &self.running, &self.links, &self.slots);
         for slot in contents.fresh {
             self.tables.clear_counters(slot)?;
         }
@@ -306,54 +287,6 @@ impl Gateway {
         self.tables.set_subnets(&contents.subnets)?;
         problems.extend(contents.refused);
         Ok(())
-    }
-
-    /// What there is to probe.
-    fn plan(&self) -> Plan {
-        let owners = self.slots.owners();
-        let mut plan = Plan {
-            slots: owners
-                .iter()
-                .map(|(slot, id)| (id.clone(), *slot))
-                .collect(),
-            owners,
-            ..Plan::default()
-        };
-        for (name, view) in &self.links {
-            if let (Some(interface), Some(address)) = (&view.interface, view.address) {
-                plan.links
-                    .insert(name.clone(), (interface.clone(), address));
-            }
-        }
-        for (name, tunnel) in &self.running {
-            plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
-            let outbound = tunnel.outbound.iter().map(|sa| sa.key.material());
-            let inbound = tunnel.inbound.iter().map(|sa| sa.key.material());
-            plan.keys.insert(
-                tunnel.endpoints.remote,
-                TunnelKeys::derive(outbound, inbound),
-            );
-            for ivc in &tunnel.ivcs {
-                if let Some(terms) = sizes::terms(&self.config, &self.links, ivc) {
-                    plan.terms.insert(bundle::ident(tunnel, ivc), terms);
-                }
-            }
-        }
-        plan
-    }
-
-    /// The IVCs that carry no data: over which nothing comes, or whose other end does not work. Where those would be all
-    /// of a tunnel's, what the other side says does not count.
-    fn mute(&self) -> BTreeSet<IvcId> {
-        let silent = self.pulse.liveness().silent();
-        let mut mute = silent.clone();
-        for tunnel in self.running.values() {
-            let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
-            if ids().any(|id| !silent.contains(&id) && !self.impaired.contains(&id)) {
-                mute.extend(ids().filter(|id| self.impaired.contains(id)));
-            }
-        }
-        mute
     }
 
     /// Makes the bundle device, and looks again if that changed anything.
@@ -453,18 +386,6 @@ impl Gateway {
         }
     }
 
-    /// What keepalives tell of each IVC.
-    fn reports(&self) -> BTreeMap<IvcId, Report> {
-        let liveness = self.pulse.liveness();
-        let ids = self.running.values().flat_map(|tunnel| {
-            let ivcs = tunnel.ivcs.iter();
-            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
-        });
-        let now = pulse::now();
-        ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
-            .collect()
-    }
-
     /// Tells how everything is.
     pub(super) fn status(&self, negotiation: &Negotiation) -> Response {
         let view = report::View {
@@ -474,10 +395,10 @@ impl Gateway {
             since: &self.since,
             receive: &self.receive,
             tables: &self.tables,
-            silent: &self.mute(),
+            silent: &self.probing.mute(&self.running, &self.impaired),
             remote_links: &self.remote_links,
-            reports: &self.reports(),
-            rejected: self.pulse.rejected(),
+            reports: &self.probing.reports(&self.running),
+            rejected: self.probing.rejected(),
             engine: &self.engine.report(),
             started: self.started,
             now: now(),

@@ -12,6 +12,7 @@ pub(crate) mod events;
 mod gateway;
 mod lock;
 mod negotiation;
+mod probing;
 mod problems;
 mod pulse;
 mod reload;

@@ -4,7 +4,7 @@
 mod heart;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     net::Ipv4Addr,
     sync::{
@@ -62,7 +62,7 @@ pub(super) struct Plan {
     /// The names of tunnels, by their remote endpoints.
     pub(super) tunnels: BTreeMap<Ipv4Addr, TunnelName>,
     /// The keys of each tunnel, by its remote endpoint.
-    pub(super) keys: BTreeMap<Ipv4Addr, TunnelKeys>,
+    pub(super) keys: HashMap<Ipv4Addr, TunnelKeys>,
 }
 
 impl Pulse {

@@ -1,6 +1,6 @@
 //! The keys of a tunnel's keepalives, while its SAs come and go.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use withy_common::keepalive::LEN;
 
@@ -10,21 +10,19 @@ use super::{KeepaliveKey, Message, Rejected};
 /// two gateways do not change theirs at the same moment.
 #[derive(Debug)]
 pub struct TunnelKeys {
-    outbound: Option<KeepaliveKey>,
-    inbound: Vec<KeepaliveKey>,
+    outbound: Option<Arc<KeepaliveKey>>,
+    inbound: Vec<Arc<KeepaliveKey>>,
 }
 
 impl TunnelKeys {
-    /// Derives the keys from the key materials of the SAs of both directions, the newest last.
+    /// Takes the keys of the SAs of both directions, the newest last.
     #[must_use]
-    pub fn derive<'a>(
-        outbound: impl DoubleEndedIterator<Item = &'a [u8]>,
-        inbound: impl DoubleEndedIterator<Item = &'a [u8]>,
-    ) -> Self {
+    pub fn new(mut outbound: Vec<Arc<KeepaliveKey>>, mut inbound: Vec<Arc<KeepaliveKey>>) -> Self {
+        // The newest is the likeliest.
+        inbound.reverse();
         Self {
-            outbound: outbound.last().map(KeepaliveKey::derive),
-            // The newest is the likeliest.
-            inbound: inbound.rev().map(KeepaliveKey::derive).collect(),
+            outbound: outbound.pop(),
+            inbound,
         }
     }
 
@@ -75,7 +73,11 @@ mod tests {
     }
 
     fn keys(outbound: &[&'static [u8]], inbound: &[&'static [u8]]) -> TunnelKeys {
-        TunnelKeys::derive(outbound.iter().copied(), inbound.iter().copied())
+        let derive = |materials: &[&[u8]]| {
+            let keys = materials.iter().map(|bytes| KeepaliveKey::derive(bytes));
+            keys.map(Arc::new).collect()
+        };
+        TunnelKeys::new(derive(outbound), derive(inbound))
     }
 
     #[test]

@@ -1,0 +1,141 @@
+//! What is probed, and what that tells of the IVCs.
+
+mod keyring;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use self::keyring::Keyring;
+use super::{
+    events::Events,
+    pulse::{self, Plan, Pulse},
+    sizes::{self, Sizes},
+};
+use crate::{
+    bundle::{self, IvcId, Slots},
+    config::Config,
+    dataplane::{Arrivals, Keepalives, Tables},
+    link::Links,
+    liveness::Report,
+    vpn::RunningTunnels,
+};
+
+/// The probing of a gateway's IVCs.
+pub(super) struct Probing {
+    pulse: Pulse,
+    keyring: Keyring,
+    /// The path MTUs that an earlier run found, by the addresses of both ends.
+    left: Sizes,
+}
+
+impl Probing {
+    /// Begins with no IVC, and with the path MTUs that an earlier run found.
+    ///
+    /// # Errors
+    ///
+    /// The machine has no thread left, or no descriptors.
+    pub(super) fn start(
+        keepalives: (Keepalives, Arrivals),
+        left: Sizes,
+        events: Events,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            pulse: Pulse::start(keepalives, events)?,
+            keyring: Keyring::default(),
+            left,
+        })
+    }
+
+    /// Lets the tunnels know which sizes their paths carry.
+    pub(super) fn size(&self, running: &mut RunningTunnels, links: &Links) {
+        sizes::apply(running, links, &self.pulse.liveness(), &self.left);
+    }
+
+    /// Learns what there is to probe.
+    pub(super) fn set(
+        &mut self,
+        config: &Config,
+        running: &RunningTunnels,
+        links: &Links,
+        slots: &Slots,
+    ) {
+        let owners = slots.owners();
+        let mut plan = Plan {
+            slots: owners
+                .iter()
+                .map(|(slot, id)| (id.clone(), *slot))
+                .collect(),
+            owners,
+            keys: self.keyring.follow(running),
+            ..Plan::default()
+        };
+        for (name, view) in links {
+            if let (Some(interface), Some(address)) = (&view.interface, view.address) {
+                plan.links
+                    .insert(name.clone(), (interface.clone(), address));
+            }
+        }
+        for (name, tunnel) in running {
+            plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
+            for ivc in &tunnel.ivcs {
+                if let Some(terms) = sizes::terms(config, links, ivc) {
+                    plan.terms.insert(bundle::ident(tunnel, ivc), terms);
+                }
+            }
+        }
+        self.pulse.set(plan);
+    }
+
+    /// Waits until another set of IVCs is silent, or the MTU of a path is another.
+    pub(super) async fn changed(&mut self) {
+        self.pulse.changed().await;
+    }
+
+    /// Looks where data flows, as far as that matters for the keepalives.
+    pub(super) fn feel(&self, tables: &Tables, slots: &Slots) {
+        let sparing = self.pulse.liveness().sparing();
+        let pieces = sparing.into_iter().filter_map(|id| {
+            let counters = tables.counters(slots.ivc_of(&id)?).ok()?;
+            Some((id, counters.tx.pieces + counters.rx.pieces))
+        });
+        let pieces: Vec<_> = pieces.collect();
+        self.pulse.feel(&pieces);
+    }
+
+    /// The IVCs that carry no data: over which nothing comes, or which are `impaired`, that is, whose other end does not
+    /// work. Where those would be all of a tunnel's, what the other side says does not count.
+    pub(super) fn mute(
+        &self,
+        running: &RunningTunnels,
+        impaired: &BTreeSet<IvcId>,
+    ) -> BTreeSet<IvcId> {
+        let silent = self.pulse.liveness().silent();
+        let mut mute = silent.clone();
+        for tunnel in running.values() {
+            let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
+            if ids().any(|id| !silent.contains(&id) && !impaired.contains(&id)) {
+                mute.extend(ids().filter(|id| impaired.contains(id)));
+            }
+        }
+        mute
+    }
+
+    /// What keepalives tell of each IVC.
+    pub(super) fn reports(&self, running: &RunningTunnels) -> BTreeMap<IvcId, Report> {
+        let liveness = self.pulse.liveness();
+        let ids = running.values().flat_map(|tunnel| {
+            let ivcs = tunnel.ivcs.iter();
+            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+        });
+        let now = pulse::now();
+        ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
+            .collect()
+    }
+
+    /// How many keepalives were not believed.
+    pub(super) fn rejected(&self) -> u64 {
+        self.pulse.rejected()
+    }
+}
