@@ -5,16 +5,17 @@
 //! gateway's way.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Builder;
 use withy::{
     esp::{HEADROOM, Sealer, TAILROOM},
-    kernel::{netlink::Netlink, raw::EspSocket},
+    kernel::netlink::Netlink,
     reconcile::objects::{Direction, EspKey, Outbound, Position, ReqId, SecurityAssociation, Spi},
 };
 
@@ -134,54 +135,87 @@ fn expect_state(at: &Site, destination: Ipv4Addr, part: &str) -> Result<()> {
 
 fn from_userspace(stage: &Stage<'_>, kernel: &Gateway<'_>, userspace: &Gateway<'_>) -> Result<()> {
     let (here, there) = (userspace.site(), kernel.site());
-    let spi = Spi::new(stage.spec.spi(here, there))?;
-    let remote = endpoint(there)?;
-    let mut sealer = Sealer::new(endpoint(here)?, remote, spi, &key(stage, here, there)?)?;
-    let socket = here.gateway().enter(|| Ok(EspSocket::open()?))?;
-    let ear = there
-        .host()
-        .enter(|| Ok(UdpSocket::bind((there.lan().host, 0))?))?;
-    ear.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let ends = (here.lan().host, there.lan().host);
-    let mut seal = |last, size| {
-        sealer.resume(last);
-        let inner = datagram(ends, ear.local_addr()?.port(), size);
-        let mut buffer = vec![0; HEADROOM + inner.len() + TAILROOM];
-        buffer[HEADROOM..HEADROOM + inner.len()].copy_from_slice(&inner);
-        let length = sealer.seal(&mut buffer, inner.len())?;
-        buffer.truncate(length);
-        anyhow::Ok(buffer)
-    };
-    let deliver = |packet: &[u8], size: usize| {
-        socket.send(packet, remote)?;
-        let mut heard = [0; 2048];
-        let (length, from) = ear
-            .recv_from(&mut heard)
-            .with_context(|| format!("{size} bytes"))?;
-        ensure!(
-            length == size && from.ip() == ends.0,
-            "{length} bytes from {from}"
-        );
-        Ok(())
-    };
-    deliver(&seal(FAR, 100)?, 100)?;
+    let mut source = Source::new(stage, here, there)?;
+    let first = source.seal(FAR, 100)?;
+    source.deliver(&first, 100)?;
     let mut packets = Vec::new();
     for size in SIZES {
-        let packet = seal(NEAR, size)?;
-        deliver(&packet, size)?;
+        let packet = source.seal(NEAR, size)?;
+        source.deliver(&packet, size)?;
         packets.push(packet);
     }
-    expect_state(there, remote, "seq-hi 0x1")?;
+    expect_state(there, endpoint(there)?, "seq-hi 0x1")?;
     // As many as links take at once.
     let again = packets.iter().step_by(10);
     let count = again.len().try_into()?;
     let reasons = Reasons::of("kernel");
     expect_drops(kernel, "kernel", reasons.replayed, count, || {
         for packet in again {
-            socket.send(packet, remote)?;
+            source.send(packet)?;
         }
         Ok(())
     })
+}
+
+/// Datagrams from a host, sealed at its gateway, for another host.
+struct Source {
+    sealer: Sealer,
+    /// At the gateway.
+    socket: Socket,
+    endpoint: Ipv4Addr,
+    hosts: (Ipv4Addr, Ipv4Addr),
+    /// At the other host.
+    ear: UdpSocket,
+}
+
+impl Source {
+    fn new(stage: &Stage<'_>, from: &Site, to: &Site) -> Result<Self> {
+        let spi = Spi::new(stage.spec.spi(from, to))?;
+        let ends = (endpoint(from)?, endpoint(to)?);
+        let key = key(stage, from, to)?;
+        let raw = Protocol::from(libc::IPPROTO_RAW);
+        let socket = || Ok(Socket::new(Domain::IPV4, Type::RAW, Some(raw))?);
+        let ear = || Ok(UdpSocket::bind((to.lan().host, 0))?);
+        let ear = to.host().enter(ear)?;
+        ear.set_read_timeout(Some(Duration::from_secs(2)))?;
+        Ok(Self {
+            sealer: Sealer::new(ends.0, ends.1, spi, &key)?,
+            socket: from.gateway().enter(socket)?,
+            endpoint: ends.1,
+            hosts: (from.lan().host, to.lan().host),
+            ear,
+        })
+    }
+
+    /// Seals a datagram of `size` bytes with a number above `last`.
+    fn seal(&mut self, last: u64, size: usize) -> Result<Vec<u8>> {
+        self.sealer.resume(last);
+        let inner = datagram(self.hosts, self.ear.local_addr()?.port(), size);
+        let mut buffer = vec![0; HEADROOM + inner.len() + TAILROOM];
+        buffer[HEADROOM..HEADROOM + inner.len()].copy_from_slice(&inner);
+        let length = self.sealer.seal(&mut buffer, inner.len())?;
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+
+    fn send(&self, packet: &[u8]) -> Result<()> {
+        let endpoint = SocketAddrV4::new(self.endpoint, 0).into();
+        self.socket.send_to(packet, &endpoint)?;
+        Ok(())
+    }
+
+    /// Sends a datagram of `size` bytes, and waits for it at the other host.
+    fn deliver(&self, packet: &[u8], size: usize) -> Result<()> {
+        self.send(packet)?;
+        let mut heard = [0; 2048];
+        let heard = self.ear.recv_from(&mut heard);
+        let (length, from) = heard.with_context(|| format!("{size} bytes"))?;
+        ensure!(
+            length == size && from.ip() == self.hosts.0,
+            "{length} bytes from {from}"
+        );
+        Ok(())
+    }
 }
 
 /// An IPv4 packet with a datagram of `size` zeros, without a checksum (RFC 768).
