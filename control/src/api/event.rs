@@ -52,6 +52,11 @@ pub enum What {
         /// What differs.
         changes: Vec<String>,
     },
+    /// The keys of all SAs were handed to root: whoever has them reads and forges what the tunnels carry.
+    KeysExported {
+        /// The process that asked.
+        pid: Option<i32>,
+    },
     /// A link's state, address or next hop is another now.
     Link {
         /// The link.
@@ -193,7 +198,8 @@ impl What {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Link { state, .. } if *state != LinkState::Up => Severity::Warning,
-            Self::TunnelEnded { .. }
+            Self::KeysExported { .. }
+            | Self::TunnelEnded { .. }
             | Self::IvcSilent(_)
             | Self::ConnectionLost { .. }
             | Self::ConnectionFailed { .. }
@@ -290,6 +296,13 @@ impl What {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::Stopping => f.write_str("stopping; what is set up keeps forwarding"),
+            Self::KeysExported { pid } => {
+                f.write_str("the keys of all SAs were exported")?;
+                if let Some(pid) = pid {
+                    write!(f, " to process {pid}")?;
+                }
+                f.write_str(": whoever has them reads and forges what the tunnels carry")
+            }
             Self::Link {
                 link,
                 state,

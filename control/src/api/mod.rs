@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod event;
+pub mod keys;
 pub mod protocol;
 pub(crate) mod report;
 pub(crate) mod server;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     event::Event,
+    keys::SaKey,
     status::{SaStatus, Status},
 };
 
@@ -19,6 +20,8 @@ pub enum Request {
     Status,
     /// Which security associations are there?
     Associations,
+    /// Which keys do the security associations have? Only root is told.
+    ExportKeys,
     /// Tell what happens: [`Response::Done`], then each event, until one of the two ends.
     Monitor,
     /// What has happened?
@@ -51,6 +54,8 @@ pub enum Response {
     Status(Box<Status>),
     /// The security associations, by tunnel.
     Associations(Vec<SaStatus>),
+    /// The keys of the security associations.
+    Keys(Vec<SaKey>),
     /// Something happens.
     Event(Box<Event>),
     /// What has happened last, the oldest first.

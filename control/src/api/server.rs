@@ -9,8 +9,10 @@ use tokio::{
     time::timeout,
 };
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::{
+    event::What,
     protocol::{MAX_REQUEST, Request, Response},
     stream,
 };
@@ -105,6 +107,7 @@ async fn converse(
     server: Server,
     place: OwnedSemaphorePermit,
 ) -> io::Result<()> {
+    let caller = stream.peer_cred()?;
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(MAX_REQUEST));
@@ -119,7 +122,14 @@ async fn converse(
             Err(_) => Response::Failed(format!("{MONITORS} monitors are enough")),
         },
         Ok(Request::Events) => Response::Events(server.events.last()),
+        Ok(request) if !may(&request, caller.uid()) => {
+            Response::Failed("only root may have this".to_owned())
+        }
         Ok(request) => {
+            if matches!(request, Request::ExportKeys) {
+                let pid = caller.pid();
+                server.events.tell(What::KeysExported { pid });
+            }
             let (reply, answer) = oneshot::channel();
             let call = Call { request, reply };
             let gone = || io::Error::other("the daemon is ending");
@@ -128,16 +138,29 @@ async fn converse(
         }
         Err(error) => Response::Failed(format!("not a request: {error}")),
     };
-    let mut answer = serde_json::to_vec(&response)?;
+    // There may be keys in it.
+    let mut answer = Zeroizing::new(serde_json::to_vec(&response)?);
     answer.push(b'\n');
     timeout(PATIENCE, write.write_all(&answer)).await??;
     write.shutdown().await
 }
 
+/// Whether a user may ask for this. The socket's mode says who may ask for anything.
+fn may(request: &Request, uid: u32) -> bool {
+    const ROOT: u32 = 0;
+    !matches!(request, Request::ExportKeys) || uid == ROOT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::event::What;
+
+    #[test]
+    fn keys_are_for_root_alone() {
+        assert!(may(&Request::ExportKeys, 0));
+        assert!(!may(&Request::ExportKeys, 1));
+        assert!(may(&Request::Status, 1));
+    }
 
     fn server(directory: &Path) -> (Server, mpsc::Receiver<Call>) {
         let (calls, called) = mpsc::channel(1);

@@ -3,6 +3,7 @@
 mod bugreport;
 mod change;
 mod check;
+mod debug;
 mod exit;
 mod keys;
 mod log;
@@ -110,6 +111,11 @@ enum Command {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+    /// Look into what is otherwise nobody's business
+    Debug {
+        #[command(subcommand)]
+        what: debug::Debug,
+    },
     /// Remove everything that Withy has set up
     Down,
     /// Print a new private key
@@ -191,6 +197,7 @@ impl Cli {
             Some(Command::Reload) => change::reload(&directories),
             Some(Command::Diff { config }) => change::diff(&directories, &config),
             Some(Command::Link { change }) => change::link(&directories, change),
+            Some(Command::Debug { what }) => debug::debug(&directories, &what),
             Some(Command::Down) => down(&directories),
             Some(Command::Bugreport { config }) => bugreport::bugreport(&directories, &config),
             Some(Command::Completions { shell }) => completions(shell),

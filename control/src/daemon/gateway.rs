@@ -12,7 +12,7 @@ use super::{
     negotiation::Negotiation, probing::Probing, problems::Problems, sizes,
 };
 use crate::{
-    api::{event::What, protocol::Response, report},
+    api::{event::What, keys, protocol::Response, report},
     bundle::{self, IvcId, Slots},
     config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
@@ -410,6 +410,11 @@ impl Gateway {
             Ok(status) => Response::Status(Box::new(status)),
             Err(error) => Response::Failed(error.to_string()),
         }
+    }
+
+    /// Hands out the keys of all security associations.
+    pub(super) fn keys(&self) -> Response {
+        Response::Keys(keys::of(&self.running))
     }
 
     /// Tells which security associations there are.

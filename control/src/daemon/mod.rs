@@ -203,6 +203,7 @@ enum Next {
 fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, call: Call) -> Next {
     let (response, next) = match call.request {
         Request::Status => (gateway.status(negotiation), Next::Nothing),
+        Request::ExportKeys => (gateway.keys(), Next::Nothing),
         Request::Rekey { tunnel } => (negotiation.rekey(&tunnel), Next::Nothing),
         Request::Configuration => (configuration(gateway.config()), Next::Nothing),
         Request::Reload => {

@@ -4,6 +4,7 @@
 //! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
 mod attacks;
+mod decryption;
 mod engine;
 mod failover;
 mod hostile;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Scenario> {
         suites::SCENARIOS,
         engine::SCENARIOS,
         interop::SCENARIOS,
+        decryption::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
         liveness::SCENARIOS,

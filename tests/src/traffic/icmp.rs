@@ -119,6 +119,11 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
+/// What is in a ping with `size` bytes of data.
+pub(crate) fn ping_data(size: usize) -> impl Iterator<Item = u8> {
+    (0..=u8::MAX).cycle().take(size)
+}
+
 /// One echo request, and how to know its answer.
 struct Echo {
     /// Identifier and sequence number, unique in this process for a while.
@@ -138,14 +143,10 @@ impl Echo {
         }
     }
 
-    fn data(&self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).cycle().take(self.size)
-    }
-
     fn request(&self) -> Vec<u8> {
         let mut packet = vec![ECHO, 0, 0, 0];
         packet.extend(self.mark);
-        packet.extend(self.data());
+        packet.extend(ping_data(self.size));
         let checksum = checksum(&packet);
         packet[2..4].copy_from_slice(&checksum.to_be_bytes());
         packet
@@ -157,7 +158,7 @@ impl Echo {
         let (header, data) = icmp.split_at_checked(ICMP_HEADER)?;
         match header[0] {
             ECHO_REPLY if header[4..8] == self.mark => {
-                let whole = data.iter().copied().eq(self.data());
+                let whole = data.iter().copied().eq(ping_data(self.size));
                 whole.then_some(Ping::Reply { rtt })
             }
             UNREACHABLE => {

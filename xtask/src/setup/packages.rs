@@ -33,7 +33,16 @@ const PACKAGES: [(Purpose, &[&str]); 4] = [
     ),
     (
         Purpose::Test,
-        &["iproute2", "iputils-ping", "tcpdump", "util-linux"],
+        &[
+            "iproute2",
+            "iputils-ping",
+            "tcpdump",
+            "util-linux",
+            // They read packets with exported keys.
+            "tshark",
+            "python3-scapy",
+            "python3-cryptography",
+        ],
     ),
     (
         Purpose::Vm,
