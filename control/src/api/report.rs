@@ -9,7 +9,7 @@ use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
     DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, RefusalStatus, SCHEMA,
-    SaDirection, SaStatus, Status, TrafficStatus, TunnelState, TunnelStatus,
+    SaDirection, SaStatus, SaUsage, Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
@@ -17,7 +17,7 @@ use crate::{
     dataplane::{DataplaneError, Tables},
     link::{LinkView, Links},
     liveness::{Report, State},
-    reconcile::{SeenAssociation, objects::Spi},
+    reconcile::objects::Spi,
     terminal::disarm,
     vpn::{IvcMtu, Path, Running, RunningIvc, RunningTunnels, path_mtu},
 };
@@ -116,10 +116,10 @@ fn engine_reason(view: &View<'_>) -> String {
     )
 }
 
-/// Lists the security associations of the tunnels that run, with what the kernel knows of them.
+/// Lists the security associations of the tunnels that run, with how much they have been used: by direction, destination and SPI.
 pub(crate) fn associations(
     running: &RunningTunnels,
-    kernel: &BTreeMap<(Ipv4Addr, Spi), SeenAssociation>,
+    usage: impl Fn(SaDirection, Ipv4Addr, Spi) -> Option<SaUsage>,
 ) -> Vec<SaStatus> {
     let mut all = Vec::new();
     for (name, tunnel) in running {
@@ -135,7 +135,7 @@ pub(crate) fn associations(
                     spi: sa.spi.get(),
                     suite: sa.key.suite().name().to_owned(),
                     newest: index + 1 == sas.len(),
-                    kernel: kernel.get(&(destination, sa.spi)).map(|seen| seen.usage),
+                    usage: usage(direction, destination, sa.spi),
                 });
             }
         }

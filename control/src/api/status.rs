@@ -189,8 +189,8 @@ pub struct SaStatus {
     pub suite: String,
     /// Whether it is the newest of its direction. Older ones are for packets that are under way.
     pub newest: bool,
-    /// What the kernel knows of it; nothing if it has not got it.
-    pub kernel: Option<SaUsage>,
+    /// What the engine knows of it; nothing if it has not got it.
+    pub usage: Option<SaUsage>,
 }
 
 /// Which way the packets of a security association go.
@@ -206,8 +206,8 @@ pub enum SaDirection {
 /// How much a security association has been used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaUsage {
-    /// When it was made, in seconds since the epoch.
-    pub since: u64,
+    /// When it was made, in seconds since the epoch, if the engine tells.
+    pub since: Option<u64>,
     /// How many packets it has protected or checked.
     pub packets: u64,
     /// How many bytes were in them, before they were protected.

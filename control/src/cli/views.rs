@@ -207,13 +207,13 @@ fn sa_table(sas: &[SaStatus], terminal: bool) -> String {
     ];
     let mut table = show::table(&header, terminal);
     for sa in sas {
-        let (word, fine) = match (&sa.kernel, sa.newest) {
+        let (word, fine) = match (&sa.usage, sa.newest) {
             (None, _) => ("missing", false),
             (Some(_), true) => ("in use", true),
             (Some(_), false) => ("old", true),
         };
         let known = |text: &dyn Fn(&crate::api::status::SaUsage) -> String| {
-            let text = sa.kernel.as_ref().map(text);
+            let text = sa.usage.as_ref().map(text);
             show::number(text.unwrap_or_else(|| "-".to_owned()))
         };
         table.add_row(vec![
@@ -225,7 +225,7 @@ fn sa_table(sas: &[SaStatus], terminal: bool) -> String {
             Cell::new(format!("{:#010x}", sa.spi)),
             Cell::new(&sa.suite),
             show::good(word, fine),
-            known(&|usage| show::age(usage.since)),
+            known(&|usage| usage.since.map_or_else(|| "-".to_owned(), show::age)),
             known(&|usage| usage.packets.to_string()),
             known(&|usage| format_size(usage.bytes, DECIMAL)),
         ]);
@@ -238,21 +238,21 @@ mod tests {
     use super::*;
     use crate::api::status::SaUsage;
 
-    fn sa(direction: SaDirection, newest: bool, kernel: Option<SaUsage>) -> SaStatus {
+    fn sa(direction: SaDirection, newest: bool, usage: Option<SaUsage>) -> SaStatus {
         SaStatus {
             tunnel: "paris".to_owned(),
             direction,
             spi: 0x1001,
             suite: "aes-gcm-256".to_owned(),
             newest,
-            kernel,
+            usage,
         }
     }
 
     #[test]
     fn associations_are_in_use_or_old_or_missing() {
         let usage = SaUsage {
-            since: u64::MAX,
+            since: Some(u64::MAX),
             packets: 7,
             bytes: 9000,
         };
@@ -260,6 +260,14 @@ mod tests {
             sa(SaDirection::Out, true, Some(usage)),
             sa(SaDirection::In, false, Some(usage)),
             sa(SaDirection::In, true, None),
+            sa(
+                SaDirection::In,
+                true,
+                Some(SaUsage {
+                    since: None,
+                    ..usage
+                }),
+            ),
         ];
         let text = sa_table(&sas, false);
         let rows: Vec<Vec<_>> = text
@@ -272,6 +280,7 @@ mod tests {
         row(1, "paris sent 0x00001001 aes-gcm-256 in use 0s 7 9 kB");
         row(2, "paris received 0x00001001 aes-gcm-256 old 0s 7 9 kB");
         row(3, "paris received 0x00001001 aes-gcm-256 missing - - -");
+        row(4, "paris received 0x00001001 aes-gcm-256 in use - 7 9 kB");
     }
 
     #[test]

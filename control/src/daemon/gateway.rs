@@ -421,8 +421,9 @@ impl Gateway {
     pub(super) async fn associations(&self) -> Response {
         match self.netlink().associations().await {
             Ok(seen) => {
-                let seen = seen.into_iter().collect();
-                Response::Associations(report::associations(&self.running, &seen))
+                let seen: BTreeMap<_, _> = seen.into_iter().collect();
+                let usage = |_, destination, spi| Some(seen.get(&(destination, spi))?.usage);
+                Response::Associations(report::associations(&self.running, usage))
             }
             Err(error) => Response::Failed(error.to_string()),
         }

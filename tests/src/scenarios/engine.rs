@@ -2,25 +2,32 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use withy::api::status::{SaDirection, SaStatus};
 
 use super::{
     Ipsec, Scenario,
     negotiation::{begin, sites, spec, wait_complete},
-    stage::{Stage, launch, rehearse},
+    stage::{Stage, fast_links, launch, play, rehearse},
     transfer::small_transfers,
 };
 use crate::{
     capture::{CapturePlan, Needle},
-    lab::HOST_DEVICE,
+    gateway::Gateway,
+    lab::{HOST_DEVICE, Lab},
     site_config::TunnelSpec,
     traffic::stream::StreamPlan,
+    wait::when_calm,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
-    "without_its_daemon_the_engine_lets_nothing_through",
-    without_daemon,
-)];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::anywhere(
+        "without_its_daemon_the_engine_lets_nothing_through",
+        without_daemon,
+    ),
+    Scenario::new("associations_count_what_they_carry", counters),
+];
 
 /// The engine's device.
 const DEVICE: &str = "withy1";
@@ -84,4 +91,50 @@ fn nothing_leaves(stage: &Stage<'_>) -> Result<()> {
         ensure!(found == Some(0), "plain text left: {found:?}");
     }
     Ok(())
+}
+
+/// What one gateway has sent by an SA the other has received by it, and both say so.
+fn counters() -> Result<()> {
+    play(
+        Lab::paired(&fast_links()),
+        &TunnelSpec::default(),
+        |stage| {
+            small_transfers(stage, BYTES)?;
+            let (a, b) = when_calm("SAs that carry nothing", || {
+                Ok((associations(&stage.a)?, associations(&stage.b)?))
+            })?;
+            for (out, inward) in [(&a, &b), (&b, &a)] {
+                let find = |all: &[SaStatus], direction| {
+                    let found = all.iter().find(|sa| sa.direction == direction);
+                    found.and_then(|sa| Some((sa.spi, sa.usage?.packets, sa.usage?.bytes)))
+                };
+                let sent = find(out, SaDirection::Out).context("no outbound SA")?;
+                let received = find(inward, SaDirection::In).context("no inbound SA")?;
+                println!(
+                    "    SA {:#x}: {} packets, {} bytes sent",
+                    sent.0, sent.1, sent.2
+                );
+                ensure!(
+                    sent.0 == received.0 && sent.1 == received.1,
+                    "{sent:?} sent, {received:?} received"
+                );
+                ensure!(
+                    sent.2 > BYTES && received.2 > BYTES,
+                    "{sent:?} {received:?}"
+                );
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What `withy show sa` tells.
+fn associations(gateway: &Gateway<'_>) -> Result<Vec<SaStatus>> {
+    #[derive(Deserialize)]
+    struct Part {
+        security_associations: Vec<SaStatus>,
+    }
+    let output = gateway.run_cli(&["show", "sa", "--json"])?;
+    let part: Part = serde_json::from_str(&output.stdout).with_context(|| output.stderr)?;
+    Ok(part.security_associations)
 }

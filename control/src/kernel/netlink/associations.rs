@@ -202,7 +202,7 @@ fn read_association(state: ModifyMessage) -> Option<((Ipv4Addr, Spi), SeenAssoci
         key: read_key(attributes),
         position,
         usage: SaUsage {
-            since: info.lifetime_cur.add_time,
+            since: Some(info.lifetime_cur.add_time),
             packets: info.lifetime_cur.packets,
             bytes: info.lifetime_cur.bytes,
         },
