@@ -419,6 +419,10 @@ impl Gateway {
 
     /// Tells which security associations there are.
     pub(super) async fn associations(&self) -> Response {
+        if !self.engine.is_kernel() {
+            let usage = |direction, _, spi| self.engine.usage(direction, spi);
+            return Response::Associations(report::associations(&self.running, usage));
+        }
         match self.netlink().associations().await {
             Ok(seen) => {
                 let seen: BTreeMap<_, _> = seen.into_iter().collect();

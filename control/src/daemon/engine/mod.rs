@@ -18,14 +18,18 @@ use tracing::{info, warn};
 
 use self::{inward::Inward, lanes::Lanes, outward::Outward};
 use crate::{
-    api::report::EngineReport,
+    api::{
+        report::EngineReport,
+        status::{SaDirection, SaUsage},
+    },
     config::{Config, EngineChoice},
-    esp::{Failed, Inbound, Outbound, Refusals, Refused},
+    esp::{Failed, Inbound, Outbound, Refusals, Refused, Traffic},
     kernel::{
         esp::EspReceiver,
         netlink::{Netlink, NetlinkError},
         tun::{Queue, Tun, Writer},
     },
+    reconcile::objects::Spi,
     vpn::{self, RunningTunnels},
 };
 
@@ -140,6 +144,25 @@ impl Engine {
             .into_iter()
             .map(|(tunnel, error)| format!("tunnel {tunnel}: {error}"))
             .collect()
+    }
+
+    /// Whether the kernel seals and opens.
+    pub(super) fn is_kernel(&self) -> bool {
+        self.userspace.is_none()
+    }
+
+    /// How much an SA has been used; nothing where it is the kernel's.
+    pub(super) fn usage(&self, direction: SaDirection, spi: Spi) -> Option<SaUsage> {
+        let shared = &self.userspace.as_ref()?.shared;
+        let Traffic { packets, bytes } = match direction {
+            SaDirection::In => shared.inbound().traffic(spi.get()),
+            SaDirection::Out => shared.outbound().traffic(spi.get()),
+        }?;
+        Some(SaUsage {
+            since: None,
+            packets,
+            bytes,
+        })
     }
 
     /// How it is.
