@@ -3,12 +3,13 @@
 //! - [`netem`]: the kernel's own emulator, where there is one;
 //! - [`emulator`]: a thread of the lab elsewhere, around the pure [`queue::LinkQueue`].
 //!
-//! Both treat a packet alike: it is lost with the given probability, else it takes a place in a
+//! Both treat a packet alike: it is lost by chance, else it takes a place in a
 //! finite queue or is dropped where there is none, leaves at the link's rate, counted in bytes of
 //! Ethernet frames without preamble, checksum and gap, and arrives after the latency, give or take
 //! the jitter. A link never reorders: jitter delays what follows, too.
 
 pub mod emulator;
+mod loss;
 pub mod netem;
 pub mod port;
 pub mod queue;
@@ -16,6 +17,8 @@ pub mod queue;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+
+pub use self::loss::Loss;
 
 /// Ethernet header, in bytes: what the rate counts beside the IP packet.
 pub const ETHERNET_HEADER: u32 = 14;
@@ -44,8 +47,8 @@ pub struct Shape {
     pub latency: Duration,
     /// Largest deviation from `latency`, uniformly distributed.
     pub jitter: Duration,
-    /// Probability from 0 to 1 that a packet is lost.
-    pub loss: f64,
+    /// Which packets are lost.
+    pub loss: Loss,
     /// How much may wait.
     pub queue: QueueLength,
 }
@@ -59,7 +62,7 @@ impl Shape {
             rate_bps,
             latency,
             jitter: Duration::ZERO,
-            loss: 0.0,
+            loss: Loss::NONE,
             queue,
         }
     }
@@ -71,10 +74,17 @@ impl Shape {
         self
     }
 
-    /// Sets the probability of loss.
+    /// Lets each packet be lost with this probability.
     #[must_use]
-    pub fn loss(mut self, loss: f64) -> Self {
-        self.loss = loss;
+    pub fn loss(mut self, probability: f64) -> Self {
+        self.loss = Loss::Independent(probability);
+        self
+    }
+
+    /// Lets packets be lost in bursts: this part of all, and so many in a row on average.
+    #[must_use]
+    pub fn bursts(mut self, mean: f64, length: f64) -> Self {
+        self.loss = Loss::Bursts { mean, length };
         self
     }
 
@@ -108,11 +118,7 @@ impl Shape {
             "a link of {} bit/s cannot send a byte",
             self.rate_bps
         );
-        ensure!(
-            (0.0..=1.0).contains(&self.loss),
-            "a loss of {} is no probability",
-            self.loss
-        );
+        self.loss.check()?;
         ensure!(
             self.jitter <= self.latency,
             "the jitter exceeds the latency"

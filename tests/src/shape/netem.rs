@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Shape;
+use super::{Loss, Shape};
 use crate::netns::{self, Netns};
 
 /// Attributes nested after `struct tc_netem_qopt` (`include/uapi/linux/pkt_sched.h`).
 mod attribute {
+    /// Holds [`LOSS_GE`].
+    pub(super) const LOSS: u16 = 5;
+    /// `NETEM_LOSS_GE`: `struct tc_netem_gemodel`.
+    pub(super) const LOSS_GE: u16 = 2;
     pub(super) const RATE: u16 = 6;
     pub(super) const RATE64: u16 = 8;
     pub(super) const LATENCY64: u16 = 10;
@@ -35,12 +39,10 @@ pub(crate) fn apply(netns: &Netns, device: &str, shape: &Shape, mtu: u32, seed: 
 fn options(shape: &Shape, mtu: u32, seed: u64) -> Vec<u8> {
     let under_way = shape.packets_in(shape.latency + shape.jitter, mtu);
     let limit = shape.queue_packets(mtu).saturating_add(under_way);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 to u32::MAX"
-    )]
-    let loss = (shape.loss * f64::from(u32::MAX)).round() as u32;
+    let loss = match shape.loss {
+        Loss::Independent(probability) => part(probability),
+        Loss::Bursts { .. } => 0,
+    };
     let rate = shape.rate_bps / 8;
 
     let mut bytes = Vec::new();
@@ -64,8 +66,35 @@ fn options(shape: &Shape, mtu: u32, seed: u64) -> Vec<u8> {
         &nanoseconds(shape.latency),
     );
     push(&mut bytes, attribute::JITTER64, &nanoseconds(shape.jitter));
+    if let Loss::Bursts { .. } = shape.loss {
+        push(&mut bytes, attribute::LOSS, &gilbert(shape.loss));
+    }
     push(&mut bytes, attribute::PRNG_SEED, &seed.to_ne_bytes());
     bytes
+}
+
+/// The model of bursts, as an attribute: the chances that the link turns bad and good, that it does
+/// not lose a packet when bad, and that it loses one when good.
+fn gilbert(loss: Loss) -> Vec<u8> {
+    let odds = loss.odds();
+    let words = [part(odds.bad), part(odds.good), 0, 0];
+    let mut bytes = Vec::new();
+    push(
+        &mut bytes,
+        attribute::LOSS_GE,
+        &words.map(u32::to_ne_bytes).concat(),
+    );
+    bytes
+}
+
+/// A probability as netem has it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 to u32::MAX"
+)]
+fn part(probability: f64) -> u32 {
+    (probability * f64::from(u32::MAX)).round() as u32
 }
 
 fn nanoseconds(time: Duration) -> [u8; 8] {
@@ -107,6 +136,24 @@ mod tests {
         assert_eq!((half(44), half(46)), (12, attribute::LATENCY64));
         assert_eq!(bytes[48..56], 15_000_000_i64.to_ne_bytes());
         assert_eq!(bytes.len(), 24 + 20 + 3 * 12);
+    }
+
+    #[test]
+    fn bursts_are_a_model_within_an_attribute() {
+        let shape = Shape::new(8_000_000, Duration::ZERO).bursts(0.2, 4.0);
+        let bytes = options(&shape, 1500, 7);
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        let half = |at: usize| u16::from_ne_bytes(bytes[at..at + 2].try_into().unwrap());
+        assert_eq!(word(8), 0);
+        let at = 24 + 20 + 2 * 12;
+        assert_eq!((half(at), half(at + 2)), (24, attribute::LOSS));
+        assert_eq!((half(at + 4), half(at + 6)), (20, attribute::LOSS_GE));
+        // Bad for a fifth of all packets: four in a row, then sixteen good ones.
+        assert_eq!(
+            [8, 12, 16, 20].map(|more| word(at + more)),
+            [u32::MAX / 16 + 1, u32::MAX / 4 + 1, 0, 0]
+        );
+        assert_eq!(bytes.len(), at + 24 + 12);
     }
 
     #[test]

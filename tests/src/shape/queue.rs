@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Shape;
+use super::{Shape, loss::Losing};
 
 /// The state of one direction of a link.
 #[derive(Debug)]
 pub struct LinkQueue {
     shape: Shape,
     limit: usize,
+    losing: Losing,
     /// When the last accepted packet will have left.
     busy_until: Option<Instant>,
     /// When packets that wait or are being sent will have left, oldest first.
@@ -32,6 +33,7 @@ impl LinkQueue {
         Self {
             shape,
             limit: shape.queue_packets(mtu) as usize,
+            losing: Losing::new(shape.loss),
             busy_until: None,
             departures: VecDeque::new(),
             last_arrival: None,
@@ -46,13 +48,14 @@ impl LinkQueue {
     pub fn reshape(&mut self, shape: Shape, mtu: u32) {
         self.shape = shape;
         self.limit = shape.queue_packets(mtu) as usize;
+        self.losing = Losing::new(shape.loss);
         self.remainder = 0;
     }
 
     /// Offers a frame of `length` bytes at `now`; returns when it arrives, if it does. `now` must
     /// not run backwards.
     pub fn offer(&mut self, now: Instant, length: usize) -> Option<Instant> {
-        if self.shape.loss > 0.0 && self.random.f64() < self.shape.loss {
+        if self.losing.next(&mut self.random) {
             self.lost += 1;
             return None;
         }
@@ -211,22 +214,18 @@ mod tests {
                 prop_assert!(link.offer(later, 1514).is_none());
             }
         }
+    }
 
-        #[test]
-        fn losses_are_as_frequent_as_asked(loss in 0.0_f64..=1.0, seed: u64) {
-            const PACKETS: u32 = 20_000;
-            let shape = Shape::new(1_000_000_000, Duration::ZERO).loss(loss);
-            let mut link = LinkQueue::new(shape, MTU, seed);
-            let start = Instant::now();
-            let arrived = (0..PACKETS)
-                .filter(|n| link.offer(start + Duration::from_millis(1) * *n, 1514).is_some())
-                .count();
-            let lost = u64::from(PACKETS) - arrived as u64;
-            prop_assert_eq!(link.lost(), lost);
-            // Six standard deviations: about one false alarm in 10^9 cases.
-            let deviation = (f64::from(PACKETS) * loss * (1.0 - loss)).sqrt();
-            prop_assert!((lost as f64 - f64::from(PACKETS) * loss).abs() <= 6.0 * deviation + 1.0);
-        }
+    #[test]
+    fn what_is_lost_is_counted_and_takes_no_time() {
+        let shape = Shape::new(1_000_000, Duration::ZERO).loss(1.0);
+        let mut link = LinkQueue::new(shape, MTU, 0);
+        let now = Instant::now();
+        assert!((0..5).all(|_| link.offer(now, 1250).is_none()));
+        assert_eq!((link.lost(), link.dropped()), (5, 0));
+        link.reshape(shape.loss(0.0), MTU);
+        assert_eq!(link.offer(now, 1250), Some(now + Duration::from_millis(10)));
+        assert_eq!(link.lost(), 5);
     }
 
     #[test]
