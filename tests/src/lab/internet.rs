@@ -15,7 +15,7 @@ use crate::{
     shape::{
         Shape,
         emulator::Addresses,
-        port::{Emulation, Port, PortPlace},
+        port::{Means, Port, PortPlace},
     },
 };
 
@@ -24,7 +24,7 @@ const FIRST_METRIC: u32 = 100;
 
 /// What both shapes of the Internet need to know.
 pub(super) struct Ground {
-    pub(super) emulation: Emulation,
+    pub(super) means: Means,
     pub(super) seed: u64,
     pub(super) events: Events,
 }
@@ -43,7 +43,7 @@ impl Ground {
         let number = u64::from_be_bytes([0, 0, 0, 0, 0, role, site, link]);
         Ok(Arc::new(Port::new(
             place,
-            self.emulation,
+            self.means.clone(),
             shape,
             self.seed ^ number,
         )?))

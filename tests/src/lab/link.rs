@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     netns::{Counters, LinkPlan, Netns, Route, VethEnd},
-    shape::{Shape, port::Port},
+    shape::{Shape, port::Port, queue::Losses},
 };
 
 /// A link before it exists.
@@ -286,6 +286,13 @@ impl Link {
     /// Totals of the gateway's interface.
     pub fn counters(&self) -> Result<Counters> {
         self.parts.gateway.netns.counters(self.name())
+    }
+
+    /// What has not been carried from and to the gateway; none where the kernel emulates the link,
+    /// or while it is unplugged.
+    #[must_use]
+    pub fn losses(&self) -> Option<(Losses, Losses)> {
+        self.parts.up.losses().zip(self.parts.down.losses())
     }
 
     pub(crate) fn down_port(&self) -> &Port {

@@ -48,7 +48,10 @@ pub use self::{
 };
 use crate::{
     netns::{Netns, Route},
-    shape::port::Emulation,
+    shape::{
+        emulator::{Conduct, Emulator},
+        port::{Emulation, Means},
+    },
 };
 
 /// The two forms of the Internet.
@@ -91,9 +94,13 @@ impl LabBuilder {
             Some(emulation) => emulation,
             None => Emulation::probe()?,
         };
+        let means = match emulation {
+            Emulation::Netem => Means::Netem,
+            Emulation::Userspace => Means::Userspace(Emulator::start()?),
+        };
         let events = Events::default();
         let ground = Ground {
-            emulation,
+            means: means.clone(),
             seed: self.seed,
             events: events.clone(),
         };
@@ -115,7 +122,7 @@ impl LabBuilder {
             spawner: Spawner::start()?,
             sites,
             backbone,
-            emulation,
+            means,
             events,
             _home: home,
         })
@@ -127,7 +134,7 @@ pub struct Lab {
     spawner: Spawner,
     sites: Vec<Site>,
     backbone: Option<Backbone>,
-    emulation: Emulation,
+    means: Means,
     events: Events,
     _home: Home,
 }
@@ -178,7 +185,19 @@ impl Lab {
     /// Who emulates the links.
     #[must_use]
     pub fn emulation(&self) -> Emulation {
-        self.emulation
+        match self.means {
+            Means::Netem => Emulation::Netem,
+            Means::Userspace(_) => Emulation::Userspace,
+        }
+    }
+
+    /// How the lab's own emulator has kept its times so far; none if it is not in use. Benches that
+    /// print it show whether the links were what they claim to be.
+    pub fn conduct(&self) -> Result<Option<Conduct>> {
+        match &self.means {
+            Means::Netem => Ok(None),
+            Means::Userspace(emulator) => emulator.conduct().map(Some),
+        }
     }
 
     /// What has been done to links so far.

@@ -129,9 +129,9 @@ impl Netns {
         self.set_link(device, |change| change.mtu(mtu))
     }
 
-    /// Changes how many packets a device without a queueing discipline of its own may hold.
-    pub(crate) fn set_queue_length(&self, device: &str, packets: u32) -> Result<()> {
-        self.set_link(device, |change| change.txqueuelen(packets))
+    /// Lets a device send without asking for Ethernet addresses (`IFF_NOARP`).
+    pub(crate) fn set_noarp(&self, device: &str) -> Result<()> {
+        self.set_link(device, |change| change.arp(false))
     }
 
     fn set_link(

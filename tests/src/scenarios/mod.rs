@@ -11,6 +11,7 @@ mod hostile;
 mod hub;
 mod interop;
 mod kernel_tools;
+mod links;
 mod liveness;
 mod negotiation;
 mod operator;
@@ -119,6 +120,7 @@ pub fn all() -> Vec<Scenario> {
         decryption::SCENARIOS,
         throughput::SCENARIOS,
         failover::SCENARIOS,
+        links::SCENARIOS,
         liveness::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,

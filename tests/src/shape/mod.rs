@@ -1,7 +1,7 @@
 //! What one direction of a link does to packets, and the two ways of doing it.
 //!
 //! - [`netem`]: the kernel's own emulator, where there is one;
-//! - [`emulator`]: a thread of the lab elsewhere, around the pure [`queue::LinkQueue`].
+//! - [`emulator`]: a thread for all links of a lab elsewhere, around the pure [`queue::LinkQueue`].
 //!
 //! Both treat a packet alike: it is lost by chance, else it takes a place in a
 //! finite queue or is dropped where there is none, leaves at the link's rate, counted in bytes of

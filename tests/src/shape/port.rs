@@ -2,16 +2,16 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Result;
 
 use super::{
     Shape,
-    emulator::{Addresses, Emulator},
+    emulator::{Addresses, Attachment, Emulator},
     netem,
-    queue::LinkQueue,
+    queue::{LinkQueue, Losses},
 };
 use crate::netns::{Netns, Route};
 
@@ -20,7 +20,7 @@ use crate::netns::{Netns, Route};
 pub enum Emulation {
     /// The kernel's netem.
     Netem,
-    /// A thread of the lab for each direction.
+    /// A thread of the lab.
     Userspace,
 }
 
@@ -33,6 +33,15 @@ impl Emulation {
             Self::Userspace
         })
     }
+}
+
+/// What shapes a port.
+#[derive(Clone)]
+pub enum Means {
+    /// The kernel's netem.
+    Netem,
+    /// This emulator.
+    Userspace(Arc<Emulator>),
 }
 
 /// Where a port is.
@@ -51,7 +60,7 @@ pub struct PortPlace {
 /// The shaped egress of a device.
 pub struct Port {
     place: PortPlace,
-    emulation: Emulation,
+    means: Means,
     seed: u64,
     state: Mutex<State>,
 }
@@ -64,12 +73,12 @@ struct State {
 enum Attached {
     No,
     Netem,
-    Userspace(Emulator),
+    Userspace(Attachment),
 }
 
 impl Port {
     /// Describes a port. Nothing is shaped until [`Port::attach`].
-    pub fn new(place: PortPlace, emulation: Emulation, shape: Shape, seed: u64) -> Result<Self> {
+    pub fn new(place: PortPlace, means: Means, shape: Shape, seed: u64) -> Result<Self> {
         shape.check()?;
         let state = Mutex::new(State {
             shape,
@@ -77,7 +86,7 @@ impl Port {
         });
         Ok(Self {
             place,
-            emulation,
+            means,
             seed,
             state,
         })
@@ -94,16 +103,15 @@ impl Port {
         } = &self.place;
         // The emulator's entrance has a name, which is taken until the old emulator is gone.
         state.attached = Attached::No;
-        state.attached = match self.emulation {
-            Emulation::Netem => {
+        state.attached = match &self.means {
+            Means::Netem => {
                 netem::apply(netns, device, &state.shape, *mtu, self.seed)?;
                 Attached::Netem
             }
-            Emulation::Userspace => {
+            Means::Userspace(emulator) => {
                 let queue = LinkQueue::new(state.shape, *mtu, self.seed);
-                let entrance = self.exit();
-                let emulator = Emulator::start(netns, device, &entrance, *addresses, queue, *mtu)?;
-                Attached::Userspace(emulator)
+                let attached = emulator.attach(netns, device, *addresses, queue, *mtu)?;
+                Attached::Userspace(attached)
             }
         };
         Ok(())
@@ -117,19 +125,19 @@ impl Port {
     /// The device that routes have to name so that packets leave by this port.
     #[must_use]
     pub fn exit(&self) -> String {
-        match self.emulation {
-            Emulation::Netem => self.place.device.clone(),
-            Emulation::Userspace => format!("{}-q", self.place.device),
+        match self.means {
+            Means::Netem => self.place.device.clone(),
+            Means::Userspace(_) => format!("{}-q", self.place.device),
         }
     }
 
     /// Completes a route out of this port with the router at the other end, where it needs one.
     #[must_use]
     pub fn route_via(&self, route: Route, next_hop: Ipv4Addr) -> Route {
-        match self.emulation {
-            Emulation::Netem => route.via(next_hop),
+        match self.means {
+            Means::Netem => route.via(next_hop),
             // The emulator knows its only neighbour.
-            Emulation::Userspace => route,
+            Means::Userspace(_) => route,
         }
     }
 
@@ -145,6 +153,15 @@ impl Port {
         self.state().shape
     }
 
+    /// What has not been carried since the port was attached, where the lab's emulator shapes it.
+    #[must_use]
+    pub fn losses(&self) -> Option<Losses> {
+        match &self.state().attached {
+            Attached::No | Attached::Netem => None,
+            Attached::Userspace(attached) => Some(attached.losses()),
+        }
+    }
+
     /// Changes the shape while packets are under way; they are not lost. On a detached port the
     /// shape holds from the next attachment.
     pub fn set_shape(&self, shape: Shape) -> Result<()> {
@@ -156,7 +173,7 @@ impl Port {
         match &state.attached {
             Attached::No => {}
             Attached::Netem => netem::apply(netns, device, &shape, *mtu, self.seed)?,
-            Attached::Userspace(emulator) => emulator.set_shape(shape),
+            Attached::Userspace(attached) => attached.set_shape(shape),
         }
         state.shape = shape;
         Ok(())

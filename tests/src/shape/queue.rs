@@ -7,6 +7,15 @@ use std::{
 
 use super::{Shape, loss::Losing};
 
+/// What a link did not carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Packets for which there was no room.
+    pub dropped: u64,
+    /// Packets lost at random.
+    pub lost: u64,
+}
+
 /// The state of one direction of a link.
 #[derive(Debug)]
 pub struct LinkQueue {
@@ -19,10 +28,9 @@ pub struct LinkQueue {
     departures: VecDeque<Instant>,
     last_arrival: Option<Instant>,
     /// What the last departure was rounded off by, in 1/rate nanoseconds.
-    remainder: u128,
+    remainder: u64,
     random: fastrand::Rng,
-    dropped: u64,
-    lost: u64,
+    losses: Losses,
 }
 
 impl LinkQueue {
@@ -39,8 +47,7 @@ impl LinkQueue {
             last_arrival: None,
             remainder: 0,
             random: fastrand::Rng::with_seed(seed),
-            dropped: 0,
-            lost: 0,
+            losses: Losses::default(),
         }
     }
 
@@ -56,7 +63,7 @@ impl LinkQueue {
     /// not run backwards.
     pub fn offer(&mut self, now: Instant, length: usize) -> Option<Instant> {
         if self.losing.next(&mut self.random) {
-            self.lost += 1;
+            self.losses.lost += 1;
             return None;
         }
         while self
@@ -67,7 +74,7 @@ impl LinkQueue {
             self.departures.pop_front();
         }
         if self.departures.len() >= self.limit {
-            self.dropped += 1;
+            self.losses.dropped += 1;
             return None;
         }
         // A packet that was read late, because the thread was, does not cost the link time: the
@@ -88,10 +95,11 @@ impl LinkQueue {
     /// How long the link takes to send `length` bytes. Rounding carries over to the next packet:
     /// at gigabits a second a nanosecond lost with each would show.
     fn sending_time(&mut self, length: usize) -> Duration {
-        let rate = u128::from(self.shape.rate_bps);
-        let exact = length as u128 * 8 * 1_000_000_000 + self.remainder;
+        let rate = self.shape.rate_bps;
+        // No frame has 2^30 bytes, and what is left over is less than the rate.
+        let exact = (length as u64 * 8 * 1_000_000_000).saturating_add(self.remainder);
         self.remainder = exact % rate;
-        Duration::from_nanos(u64::try_from(exact / rate).unwrap_or(u64::MAX))
+        Duration::from_nanos(exact / rate)
     }
 
     fn one_way(&mut self) -> Duration {
@@ -102,16 +110,15 @@ impl LinkQueue {
         (self.shape.latency + spread).saturating_sub(self.shape.jitter)
     }
 
-    /// Packets for which there was no room.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+    /// How long a packet takes at least.
+    pub(super) fn least_delay(&self) -> Duration {
+        self.shape.latency.saturating_sub(self.shape.jitter)
     }
 
-    /// Packets lost at random.
+    /// What it did not carry so far.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost
+    pub fn losses(&self) -> Losses {
+        self.losses
     }
 }
 
@@ -206,7 +213,7 @@ mod tests {
             let accepted = (0..burst).filter(|_| link.offer(now, 1514).is_some()).count();
             let limit = shape.queue_packets(MTU) as usize;
             prop_assert_eq!(accepted, burst.min(limit));
-            prop_assert_eq!(link.dropped(), burst.saturating_sub(limit) as u64);
+            prop_assert_eq!(link.losses().dropped, burst.saturating_sub(limit) as u64);
             // Once one has left there is room for one.
             if burst >= limit {
                 let later = now + sending_time(&shape, 1514) + Duration::from_nanos(1);
@@ -222,10 +229,34 @@ mod tests {
         let mut link = LinkQueue::new(shape, MTU, 0);
         let now = Instant::now();
         assert!((0..5).all(|_| link.offer(now, 1250).is_none()));
-        assert_eq!((link.lost(), link.dropped()), (5, 0));
+        assert_eq!((link.losses().lost, link.losses().dropped), (5, 0));
         link.reshape(shape.loss(0.0), MTU);
         assert_eq!(link.offer(now, 1250), Some(now + Duration::from_millis(10)));
-        assert_eq!(link.lost(), 5);
+        assert_eq!(link.losses().lost, 5);
+    }
+
+    #[test]
+    fn jitter_is_evenly_distributed() {
+        const PACKETS: usize = 10_000;
+        let ms = Duration::from_millis;
+        let shape = Shape::new(1_000_000_000, ms(30)).jitter(ms(10));
+        let mut link = LinkQueue::new(shape, MTU, 1);
+        let mut now = Instant::now();
+        // So far apart that none waits for the one before.
+        let mut delays: Vec<Duration> = (0..PACKETS)
+            .map(|_| {
+                now += ms(21);
+                let sent = now + Duration::from_micros(1);
+                link.offer(now, 125).unwrap() - sent
+            })
+            .collect();
+        delays.sort_unstable();
+        for share in [0, 1, 10, 25, 50, 75, 90, 99] {
+            let expected = ms(20) + ms(20) * share / 100;
+            let off = delays[PACKETS * share as usize / 100].abs_diff(expected);
+            assert!(off < ms(20) / 50, "{off:?} at {share}%");
+        }
+        assert!(delays[PACKETS - 1] <= ms(40));
     }
 
     #[test]

@@ -1,10 +1,6 @@
-//! Device ioctls: offloads and TUN devices.
+//! Device ioctls: offloads.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{io, os::fd::AsRawFd};
 
 use rustix::net::{AddressFamily, SocketType};
 
@@ -26,10 +22,6 @@ pub(crate) enum Offload {
     GenericReceive = 0x2c,
 }
 
-/// `IFF_TUN | IFF_NO_PI`: bare IP packets.
-#[expect(clippy::cast_possible_truncation, reason = "0x1001")]
-const TUN_WITHOUT_HEADER: libc::c_short = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-
 #[repr(C)]
 struct EthtoolValue {
     command: u32,
@@ -48,21 +40,6 @@ pub(crate) fn disable_offload(device: &str, offload: Offload) -> io::Result<()> 
     // SAFETY: SIOCETHTOOL reads an ifreq whose ifr_data points at an ethtool_value for these
     // commands; both live until the call returns.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })
-}
-
-/// Creates the TUN device `device`, which carries bare IP packets, in the calling thread's network
-/// namespace. It exists until the file is closed. Reads do not block.
-pub(crate) fn open_tun(device: &str) -> io::Result<OwnedFd> {
-    let file: File = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")?;
-    let mut request = interface_request(device)?;
-    request.ifr_ifru.ifru_flags = TUN_WITHOUT_HEADER;
-    // SAFETY: TUNSETIFF reads and writes the ifreq, which lives until the call returns.
-    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
-    rustix::io::ioctl_fionbio(&file, true)?;
-    Ok(file.into())
 }
 
 fn interface_request(device: &str) -> io::Result<libc::ifreq> {

@@ -3,6 +3,7 @@
 //! Each function here is safe to call; what it needs from the kernel stands at its block.
 #![allow(unsafe_code)]
 
+pub(crate) mod batch;
 pub(crate) mod device;
 pub(crate) mod packet;
 pub(crate) mod process;

@@ -1,6 +1,7 @@
 //! Traffic between namespaces, and what became of it.
 
 mod content;
+pub mod flood;
 pub mod icmp;
 mod meter;
 pub mod stream;

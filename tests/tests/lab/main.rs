@@ -2,6 +2,7 @@
 
 mod links;
 mod processes;
+mod shapes;
 mod traffic;
 
 use std::{
