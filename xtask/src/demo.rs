@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use console::Term;
 
@@ -30,6 +30,8 @@ const EVERYTHING_ELSE: Duration = Duration::from_mins(5);
 pub(crate) struct DemoOptions {
     /// Print one JSON object on standard output and everything else on standard error.
     pub(crate) json: bool,
+    /// Show it in a virtual machine in any case.
+    pub(crate) vm: bool,
     /// The kernel to show it on, in a virtual machine; the kernel at hand if it will do.
     pub(crate) kernel: Option<Series>,
     /// Kernel modules to load first.
@@ -55,6 +57,16 @@ enum Place {
     Machine(Series),
 }
 
+impl Place {
+    /// The profile of the links: a machine whose processor is emulated takes slow ones.
+    const fn profile(&self) -> &'static str {
+        match self {
+            Self::Here => "demo",
+            Self::Machine(_) => "demo-vm",
+        }
+    }
+}
+
 /// Sets up, builds, shows, and returns the exit status for the caller.
 ///
 /// # Errors
@@ -70,7 +82,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<u8> {
     setup::ensure(Purpose::Build)?;
     let program = build()?;
     let place = place(options, &program);
-    let arguments = arguments(options);
+    let arguments = arguments(options, &place);
     match place {
         Place::Here => here(&program, &arguments),
         Place::Machine(series) => {
@@ -84,12 +96,11 @@ const INTRODUCTION: &str = "\
 Withy: two sites, four links, one encrypted tunnel.
 
 A file goes from host A to host B. Between them are two gateways with four links, unequal in speed
-and in delay. Withy sends the file over all four at once, encrypted by the Linux kernel (IPsec), so
-that one TCP stream gets nearly the sum of the links. On the way one link is cut, and comes back.
+and in delay. Withy sends the file over all four at once, encrypted (IPsec), so that one TCP stream
+gets nearly the sum of the links. On the way one link is cut, and comes back.
 
-Hosts, gateways and links are network namespaces, in a virtual machine where this kernel lacks
-something. Nothing of your own network is touched. It takes one to two minutes, and a few more the
-first time, for building.
+Hosts, gateways and links are network namespaces. Nothing of your own network is touched. It takes
+one to two minutes, and a few more the first time, for building.
 
 ";
 
@@ -118,25 +129,36 @@ fn place(options: &DemoOptions, program: &Path) -> Place {
     if let Some(series) = options.kernel {
         return Place::Machine(series);
     }
-    let fits = options.modules.is_empty() && probe(program);
-    if fits {
-        Place::Here
-    } else {
-        Place::Machine(Series::V6_12)
+    if options.vm || !options.modules.is_empty() {
+        return Place::Machine(Series::V6_12);
+    }
+    match probe(program) {
+        Ok(()) => Place::Here,
+        Err(error) => {
+            eprintln!("In a virtual machine, since it cannot be shown here: {error:#}");
+            Place::Machine(Series::V6_12)
+        }
     }
 }
 
-/// Whether this process may show it on this kernel.
-fn probe(program: &Path) -> bool {
-    let probe = Command::new(program)
+/// Fails, saying why, where this process cannot show it on this kernel.
+fn probe(program: &Path) -> Result<()> {
+    let output = Command::new(program)
         .arg("--probe")
         .stdin(Stdio::null())
-        .output();
-    probe.is_ok_and(|output| output.status.success())
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("{}", said.trim().trim_start_matches("error: "))
 }
 
-fn arguments(options: &DemoOptions) -> Vec<OsString> {
+fn arguments(options: &DemoOptions, place: &Place) -> Vec<OsString> {
     let mut arguments = vec![
+        "--profile".to_owned(),
+        place.profile().to_owned(),
         "--duration".to_owned(),
         options.duration.as_secs().to_string(),
         "--split".to_owned(),
@@ -248,6 +270,7 @@ mod tests {
     fn options() -> DemoOptions {
         DemoOptions {
             json: true,
+            vm: false,
             kernel: None,
             modules: Vec::new(),
             duration: Duration::from_secs(30),
@@ -257,15 +280,23 @@ mod tests {
 
     #[test]
     fn the_program_gets_what_was_asked_for() {
-        let arguments = arguments(&options());
+        let arguments = arguments(&options(), &Place::Here);
         assert_eq!(
-            arguments[..5],
-            ["--duration", "30", "--split", "always", "--json"]
+            arguments[..7],
+            [
+                "--profile",
+                "demo",
+                "--duration",
+                "30",
+                "--split",
+                "always",
+                "--json"
+            ]
         );
     }
 
     #[test]
-    fn a_kernel_or_a_module_asked_for_takes_a_machine() {
+    fn a_machine_a_kernel_or_a_module_asked_for_takes_a_machine() {
         // Everything succeeds with this program, the probe included.
         let program = Path::new("/bin/true");
         assert!(matches!(place(&options(), program), Place::Here));
@@ -276,6 +307,14 @@ mod tests {
         assert!(matches!(
             place(&kernel, program),
             Place::Machine(Series::V6_1)
+        ));
+        let machine = DemoOptions {
+            vm: true,
+            ..options()
+        };
+        assert!(matches!(
+            place(&machine, program),
+            Place::Machine(Series::V6_12)
         ));
         let module = DemoOptions {
             modules: vec!["esp4_offload".into()],

@@ -1,18 +1,24 @@
-//! Shows the main job on the kernel that it runs on; `cargo xtask demo` finds one that will do.
+//! Shows the main job on the kernel that it runs on, which `cargo xtask demo` chooses.
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
 use withy::config::SplitPolicy;
-use withy_tests::demo::{self, Options, figures::Verdict, plan::LEAST_DURATION};
+use withy_tests::{
+    demo::{self, Options, figures::Verdict, plan::LEAST_DURATION},
+    profiles::Profiles,
+};
 
-/// Shows one file crossing four links at once. Takes root.
+/// Shows one file crossing several links at once. Takes root.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only say whether this process can show it on this kernel
     #[arg(long)]
     probe: bool,
+    /// The links, by the name of their profile
+    #[arg(long, default_value = "demo")]
+    profile: String,
     /// Print one JSON object on standard output and everything else on standard error
     #[arg(long)]
     json: bool,
@@ -53,6 +59,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let verdict = demo::run(&Options {
+        profile: Profiles::bonding()?.find(&arguments.profile)?.clone(),
         json: arguments.json,
         duration: Duration::from_secs(arguments.duration),
         split: match arguments.split {

@@ -4,9 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     crossing::Sample,
-    plan::DemoLink,
     units::{bits_per_second, share},
 };
+use crate::lab::LinkSpec;
 
 /// Time over which a rate is measured, and of one bar of the history.
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A link's line.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    pub(super) link: DemoLink,
+    pub(super) link: LinkSpec,
     /// Bits a second of contents that it carries at present.
     pub(super) rate_bps: f64,
     pub(super) cut: bool,
@@ -55,7 +55,7 @@ impl Board {
         title: &'static str,
         sum_name: &'static str,
         duration: Duration,
-        transfers: &[Vec<DemoLink>],
+        transfers: &[Vec<LinkSpec>],
     ) -> Self {
         let mut first = 0;
         let lanes = transfers
@@ -78,8 +78,8 @@ impl Board {
         let rows = transfers
             .iter()
             .flatten()
-            .map(|&link| Row {
-                link,
+            .map(|link| Row {
+                link: link.clone(),
                 rate_bps: 0.0,
                 cut: false,
                 history: Vec::new(),
@@ -144,15 +144,17 @@ impl Board {
     pub(super) fn cut(&mut self, row: usize) {
         self.rows[row].cut = true;
         self.rows[row].rate_bps = 0.0;
-        let name = self.rows[row].link.name;
-        self.note(&format!("{name} is cut; the others carry on"));
+        let name = &self.rows[row].link.name;
+        let note = format!("{name} is cut; the others carry on");
+        self.note(&note);
     }
 
     /// Notes that a link is back.
     pub(super) fn restored(&mut self, row: usize) {
         self.rows[row].cut = false;
-        let name = self.rows[row].link.name;
-        self.note(&format!("{name} is back, and gets its share again"));
+        let name = &self.rows[row].link.name;
+        let note = format!("{name} is back, and gets its share again");
+        self.note(&note);
     }
 
     fn note(&mut self, what: &str) {
@@ -182,7 +184,7 @@ fn rates(earlier: &Sample, later: &Sample) -> Vec<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::demo::plan::LINKS;
+    use crate::demo::figures::tests::links;
 
     fn sample(quarters: u32, contents: u64, links: &[u64]) -> Sample {
         Sample {
@@ -194,12 +196,7 @@ pub(super) mod tests {
 
     /// A board after `seconds` of a transfer in which the links carry 2.5, 5, 1.7 and 0.8 Mbit/s.
     pub(in crate::demo) fn example(seconds: u32) -> Board {
-        let mut board = Board::new(
-            "One file",
-            "tunnel",
-            Duration::from_secs(30),
-            &[LINKS.into()],
-        );
+        let mut board = Board::new("One file", "tunnel", Duration::from_secs(30), &[links()]);
         for quarter in 1..=seconds * 4 {
             let n = u64::from(quarter);
             let links = [85_000, 170_000, 57_800, 27_200].map(|bytes| bytes * n);
@@ -221,7 +218,7 @@ pub(super) mod tests {
 
     #[test]
     fn transfers_side_by_side_have_rows_of_their_own() {
-        let each: Vec<Vec<DemoLink>> = LINKS.iter().map(|&link| vec![link]).collect();
+        let each: Vec<Vec<LinkSpec>> = links().into_iter().map(|link| vec![link]).collect();
         let mut board = Board::new("Alone", "sum", Duration::from_secs(10), &each);
         board.update(2, sample(4, 250_000, &[270_000]));
         board.update(0, sample(4, 125_000, &[135_000]));

@@ -11,11 +11,12 @@ use withy::api::status::{DropStatus, Status};
 
 use super::{
     gateways::{Gateways, status},
-    plan::{Cut, DemoLink, Script},
+    plan::{Cut, Script},
     wire::Wire,
 };
 use crate::{
     lab::{Lab, LinkSpec},
+    shape::emulator::Conduct,
     site_config::TunnelSpec,
     traffic::tcp::{Report, Running, Transfer, Volume},
 };
@@ -27,7 +28,7 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(super) struct Crossing {
     /// The links of the tunnel.
-    pub(super) links: Vec<DemoLink>,
+    pub(super) links: Vec<LinkSpec>,
     pub(super) script: Script,
     pub(super) tunnel: TunnelSpec,
 }
@@ -75,6 +76,8 @@ pub(super) struct Crossed {
     /// How much later than it should a timer woke this program up, on average: what a machine does
     /// to everything in it that has no time for it.
     pub(super) lateness: Duration,
+    /// How the lab's own emulator kept its times; none where the kernel emulates the links.
+    pub(super) conduct: Option<Conduct>,
 }
 
 impl Crossing {
@@ -93,8 +96,7 @@ impl Crossing {
     }
 
     fn cross(&self, post: &impl Fn(News), starter: &Receiver<()>) -> Result<Crossed> {
-        let specs: Vec<LinkSpec> = self.links.iter().map(DemoLink::spec).collect();
-        let lab = Lab::paired(&specs).build()?;
+        let lab = Lab::paired(&self.links).build()?;
         let gateways = Gateways::start(&lab, &self.tunnel)?;
         post(News::Ready);
         starter
@@ -115,6 +117,7 @@ impl Crossing {
             shown: gateways.a.run_cli(&["status"])?.stdout,
             drops: add_up(&[&here.drops, &there.drops]),
             lateness: lateness(&samples),
+            conduct: lab.conduct()?,
             status: here,
         })
     }
@@ -127,7 +130,7 @@ impl Crossing {
         wire: &mut Wire,
         post: &impl Fn(News),
     ) -> Result<Vec<Sample>> {
-        let names: Vec<&str> = self.links.iter().map(|link| link.name).collect();
+        let names: Vec<&str> = self.links.iter().map(|link| link.name.as_str()).collect();
         let start = running.timeline().start();
         let begun = wire.received(&names)?;
         let mut stage = Stage::Before;
@@ -165,7 +168,7 @@ impl Crossing {
         at: Duration,
         post: &impl Fn(News),
     ) -> Result<Stage> {
-        let link = lab.site("a")?.link(self.links[cut.link].name)?;
+        let link = lab.site("a")?.link(&self.links[cut.link].name)?;
         Ok(match stage {
             Stage::Before if at >= cut.away.from => {
                 link.cut()?;
@@ -251,7 +254,7 @@ fn add_up(lists: &[&[DropStatus]]) -> Vec<DropStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::plan::LINKS;
+    use crate::demo::figures::tests::links;
 
     fn sample(milliseconds: u64, links: [u64; 4]) -> Sample {
         Sample {
@@ -264,7 +267,7 @@ mod tests {
     #[test]
     fn only_what_came_in_the_steady_time_counts_for_the_shares() {
         let crossing = Crossing {
-            links: LINKS.to_vec(),
+            links: links(),
             script: Script::bonded(Duration::from_secs(30)),
             tunnel: TunnelSpec::default(),
         };

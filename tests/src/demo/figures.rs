@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{
-    plan::DemoLink,
-    units::{four_digits, whole},
-};
+use super::units::{four_digits, whole};
+use crate::lab::LinkSpec;
 
 /// The version of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -19,7 +17,7 @@ pub const LEAST_RATIO: f64 = 0.85;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkFigures {
     /// The link.
-    pub link: DemoLink,
+    pub link: LinkSpec,
     /// Bits a second of contents that one stream got through a tunnel over this link only.
     pub alone_bps: f64,
     /// What part of the tunnel's bytes arrived over it while all links were up, from 0 to 1.
@@ -31,8 +29,12 @@ pub struct LinkFigures {
 pub struct Figures {
     /// The kernel's release.
     pub kernel: String,
-    /// Who encrypts: `kernel`.
+    /// Who encrypts: `kernel` or `userspace`.
     pub engine: String,
+    /// Why.
+    pub engine_reason: Option<String>,
+    /// The name of the links' profile.
+    pub profile: String,
     /// The links.
     pub links: Vec<LinkFigures>,
     /// Bits a second of contents that one stream got through the tunnel over all links, while
@@ -91,6 +93,8 @@ impl Figures {
             schema: SCHEMA,
             kernel: &self.kernel,
             engine: &self.engine,
+            engine_reason: self.engine_reason.as_deref(),
+            profile: &self.profile,
             links: self.links.iter().map(JsonLink::from).collect(),
             sum_bps: whole(self.sum_bps()),
             tunnel_bps: whole(self.tunnel_bps),
@@ -106,7 +110,9 @@ struct Json<'a> {
     schema: u32,
     kernel: &'a str,
     engine: &'a str,
-    links: Vec<JsonLink>,
+    engine_reason: Option<&'a str>,
+    profile: &'a str,
+    links: Vec<JsonLink<'a>>,
     sum_bps: u64,
     tunnel_bps: u64,
     ratio: f64,
@@ -115,20 +121,20 @@ struct Json<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonLink {
-    name: &'static str,
+struct JsonLink<'a> {
+    name: &'a str,
     rate_bps: u64,
     latency_ms: u128,
     alone_bps: u64,
     share: f64,
 }
 
-impl From<&LinkFigures> for JsonLink {
-    fn from(figures: &LinkFigures) -> Self {
+impl<'a> From<&'a LinkFigures> for JsonLink<'a> {
+    fn from(figures: &'a LinkFigures) -> Self {
         Self {
-            name: figures.link.name,
-            rate_bps: figures.link.rate_bps,
-            latency_ms: figures.link.latency.as_millis(),
+            name: &figures.link.name,
+            rate_bps: figures.link.up.rate_bps,
+            latency_ms: figures.link.up.latency.as_millis(),
             alone_bps: whole(figures.alone_bps),
             share: four_digits(figures.share),
         }
@@ -140,16 +146,24 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::demo::plan::LINKS;
+    use crate::profiles::Profiles;
+
+    /// The links that are shown in a virtual machine.
+    pub(in crate::demo) fn links() -> Vec<LinkSpec> {
+        let profiles = Profiles::bonding().unwrap();
+        profiles.find("demo-vm").unwrap().links.clone()
+    }
 
     /// Figures of a run in which the links give 10 Mbit/s in all.
     pub(in crate::demo) fn example(tunnel_bps: f64) -> Figures {
         let alone = [2.5e6, 5.0e6, 1.65e6, 0.85e6];
         let shares = [0.25, 0.5, 0.167_89, 0.082_11];
-        let links = LINKS.into_iter().zip(alone.into_iter().zip(shares));
+        let links = links().into_iter().zip(alone.into_iter().zip(shares));
         Figures {
             kernel: "6.12.1".into(),
             engine: "kernel".into(),
+            engine_reason: Some("it can".into()),
+            profile: "demo-vm".into(),
             links: links
                 .map(|(link, (alone_bps, share))| LinkFigures {
                     link,
@@ -191,6 +205,8 @@ pub(super) mod tests {
             "schema": 1,
             "kernel": "6.12.1",
             "engine": "kernel",
+            "engine_reason": "it can",
+            "profile": "demo-vm",
             "links": [
                 link("dsl", 3_000_000, 40, 2_500_000, 0.25),
                 link("cable", 6_000_000, 15, 5_000_000, 0.5),

@@ -1,4 +1,4 @@
-//! The main job, to look at: two sites, four links, one file that crosses all of them at once.
+//! The main job, to look at: two sites, a few links, one file that crosses all of them at once.
 //!
 //! Each link is measured alone first, then a stream crosses all of them, of which one is cut and
 //! restored on the way. All of it is the same crossing, once with one link and once with four,
@@ -32,11 +32,11 @@ use self::{
     crossing::{Crossed, Crossing, News},
     figures::{Figures, LinkFigures, Verdict},
     paint::Look,
-    plan::{LINKS, Script},
+    plan::Script,
     screen::Screen,
     units::share,
 };
-use crate::site_config::TunnelSpec;
+use crate::{profiles::Profile, site_config::TunnelSpec};
 
 /// The longest silence before it must be assumed that something hangs. Gateways get a minute to
 /// start.
@@ -47,8 +47,10 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const BUSY: Duration = Duration::from_millis(5);
 
 /// What the caller chooses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// The links.
+    pub profile: Profile,
     /// One JSON object on standard output, everything else on standard error.
     pub json: bool,
     /// How long the transfer through the tunnel takes.
@@ -74,10 +76,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
         colour: options.colour,
     };
     let mut screen = Screen::new(out, look, options.terminal.is_some());
-    screen.say(&words::picture(&LINKS, look))?;
+    screen.say(&words::picture(&options.profile.links, look))?;
     let alone = alone(options, &mut screen)?;
     let bonded = bonded(options, &mut screen)?;
-    let figures = figures(&alone, &bonded)?;
+    let figures = figures(&options.profile, &alone, &bonded)?;
     conclude(&figures, &bonded, &mut screen)?;
     let lateness = alone
         .iter()
@@ -93,12 +95,17 @@ pub fn run(options: &Options) -> Result<Verdict> {
     Ok(figures.verdict())
 }
 
-/// Each link alone: four tunnels side by side, with a link each.
+/// Each link alone: tunnels side by side, with a link each.
 fn alone(options: &Options, screen: &mut Screen) -> Result<Vec<Crossed>> {
     let script = Script::alone();
-    let links: Vec<_> = LINKS.iter().map(|&link| vec![link]).collect();
+    let links: Vec<_> = options
+        .profile
+        .links
+        .iter()
+        .map(|link| vec![link.clone()])
+        .collect();
     let board = Board::new(
-        "1. Each link alone: four tunnels of one link each",
+        "1. Each link alone, in a tunnel of its own",
         "sum",
         script.duration,
         &links,
@@ -117,9 +124,9 @@ fn alone(options: &Options, screen: &mut Screen) -> Result<Vec<Crossed>> {
 /// All links at once.
 fn bonded(options: &Options, screen: &mut Screen) -> Result<Crossed> {
     let script = Script::bonded(options.duration);
-    let links = Vec::from(LINKS);
+    let links = options.profile.links.clone();
     let board = Board::new(
-        "2. One file, one TCP stream, one tunnel over all four links",
+        "2. One file, one TCP stream, one tunnel over all links",
         "tunnel",
         script.duration,
         std::slice::from_ref(&links),
@@ -196,16 +203,18 @@ fn next(inbox: &Receiver<(usize, News)>) -> Result<Option<(usize, News)>> {
     }
 }
 
-fn figures(alone: &[Crossed], bonded: &Crossed) -> Result<Figures> {
+fn figures(profile: &Profile, alone: &[Crossed], bonded: &Crossed) -> Result<Figures> {
     let all = bonded.steady_links.iter().sum();
-    let links = LINKS.iter().zip(alone).zip(&bonded.steady_links);
+    let links = profile.links.iter().zip(alone).zip(&bonded.steady_links);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel release")?;
     Ok(Figures {
         kernel: kernel.trim().to_owned(),
         engine: bonded.status.engine.clone(),
+        engine_reason: bonded.status.engine_reason.clone(),
+        profile: profile.name.clone(),
         links: links
-            .map(|((&link, alone), &bytes)| LinkFigures {
-                link,
+            .map(|((link, alone), &bytes)| LinkFigures {
+                link: link.clone(),
                 alone_bps: alone.steady_bps,
                 share: share(bytes, all),
             })
@@ -225,5 +234,8 @@ fn conclude(figures: &Figures, bonded: &Crossed, screen: &mut Screen) -> Result<
     screen.say(&format!("\n{}", words::heading(figures, look)))?;
     screen.say(&words::table(figures, look))?;
     screen.say(&words::method(look))?;
+    if let Some(conduct) = &bonded.conduct {
+        screen.say(&words::links_kept_time(conduct, look))?;
+    }
     screen.say(&format!("\n{}", words::verdict(figures, bonded, look)))
 }

@@ -144,7 +144,7 @@ pub(super) fn one_line(board: &Board) -> String {
 /// What a link can carry, in bits a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate of a few Mbit/s")]
 fn capacity(row: &Row) -> f64 {
-    row.link.rate_bps as f64
+    row.link.up.rate_bps as f64
 }
 
 fn headline(board: &Board, look: Look) -> String {

@@ -1,44 +1,8 @@
-//! What is shown: the links, and when what happens.
+//! What is shown: when what happens.
 
 use std::time::Duration;
 
-use crate::{lab::LinkSpec, shape::Shape};
-
-/// One of the links between the two sites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DemoLink {
-    /// The name of the link and of its interface.
-    pub name: &'static str,
-    /// Bits a second of Ethernet frames, each way.
-    pub rate_bps: u64,
-    /// One way.
-    pub latency: Duration,
-}
-
-impl DemoLink {
-    const fn new(name: &'static str, megabits: u64, milliseconds: u64) -> Self {
-        Self {
-            name,
-            rate_bps: megabits * 1_000_000,
-            latency: Duration::from_millis(milliseconds),
-        }
-    }
-
-    /// The link as the lab makes it.
-    pub(super) fn spec(&self) -> LinkSpec {
-        LinkSpec::new(self.name, Shape::new(self.rate_bps, self.latency))
-    }
-}
-
-/// Unequal in rate and in latency, and together slow enough for an emulated machine.
-pub const LINKS: [DemoLink; 4] = [
-    DemoLink::new("dsl", 3, 40),
-    DemoLink::new("cable", 6, 15),
-    DemoLink::new("lte", 2, 20),
-    DemoLink::new("leased", 1, 5),
-];
-
-/// Which of [`LINKS`] is cut.
+/// Which of the links is cut.
 const VICTIM: usize = 0;
 
 /// How long a stream takes to find its rate, at the start and after a link is back.

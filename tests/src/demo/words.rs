@@ -9,12 +9,12 @@ use super::{
     crossing::Crossed,
     figures::{Figures, LEAST_RATIO, Verdict},
     paint::{Look, link_colour},
-    plan::{DemoLink, LINKS},
     units::{megabits, megabytes, percent, reached},
 };
+use crate::{lab::LinkSpec, shape::emulator::Conduct};
 
 /// A picture of the two sites.
-pub(super) fn picture(links: &[DemoLink], look: Look) -> String {
+pub(super) fn picture(links: &[LinkSpec], look: Look) -> String {
     let mut text = String::from("\n");
     let last = links.len() - 1;
     for (index, link) in links.iter().enumerate() {
@@ -24,10 +24,10 @@ pub(super) fn picture(links: &[DemoLink], look: Look) -> String {
             _ => ("                      +", "+"),
         };
         let line = format!(
-            "== {:<7}{:>2} Mbit/s {:>3} ms ==",
+            "== {:<7}{:>3} Mbit/s {:>3} ms ==",
             link.name,
-            link.rate_bps / 1_000_000,
-            link.latency.as_millis()
+            link.up.rate_bps / 1_000_000,
+            link.up.latency.as_millis()
         );
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -42,11 +42,12 @@ pub(super) fn picture(links: &[DemoLink], look: Look) -> String {
 /// What stands above the table.
 pub(super) fn heading(figures: &Figures, look: Look) -> String {
     let Figures { kernel, engine, .. } = figures;
-    format!(
-        "{} {}",
-        look.bold("The figures"),
-        look.dim(&format!("Linux {kernel}, IPsec engine: {engine}"))
-    )
+    let mut about = format!("Linux {kernel}, IPsec engine: {engine}");
+    if let Some(reason) = &figures.engine_reason {
+        // Writing to a string does not fail.
+        let _ = write!(about, "\n({reason})");
+    }
+    format!("{} {}", look.bold("The figures"), look.dim(&about))
 }
 
 /// The table of all figures.
@@ -67,26 +68,20 @@ pub(super) fn table(figures: &Figures, look: Look) -> String {
         right("share"),
     ]);
     for (index, figures_of) in figures.links.iter().enumerate() {
-        let DemoLink {
-            name,
-            rate_bps,
-            latency,
-        } = figures_of.link;
+        let LinkSpec { name, up, .. } = &figures_of.link;
         table.add_row(vec![
             Cell::new(name).fg(table_colour(index)),
-            right(&format!("{} Mbit/s", rate_bps / 1_000_000)),
-            right(&format!("{} ms", latency.as_millis())),
+            right(&format!("{} Mbit/s", up.rate_bps / 1_000_000)),
+            right(&format!("{} ms", up.latency.as_millis())),
             right(&rate(figures_of.alone_bps)),
             right(&rate(figures.tunnel_bps * figures_of.share)),
             right(&percent(figures_of.share)),
         ]);
     }
+    let line_rates: u64 = figures.links.iter().map(|of| of.link.up.rate_bps).sum();
     let mut sum = Row::from(vec![
         Cell::new("all"),
-        right(&format!(
-            "{} Mbit/s",
-            LINKS.iter().map(|link| link.rate_bps).sum::<u64>() / 1_000_000
-        )),
+        right(&format!("{} Mbit/s", line_rates / 1_000_000)),
         right(""),
         right(&rate(figures.sum_bps())),
         right(&rate(figures.tunnel_bps)),
@@ -183,6 +178,11 @@ pub(super) fn busy(lateness: Duration, look: Look) -> String {
     )
 }
 
+/// How the lab's own links kept their times.
+pub(super) fn links_kept_time(conduct: &Conduct, look: Look) -> String {
+    look.dim(&format!("The lab's links: {conduct}."))
+}
+
 /// What `withy status` shows of the tunnel.
 pub(super) fn status(shown: &str, look: Look) -> String {
     // The tunnel with its IVCs stands between the first and the second empty line.
@@ -198,7 +198,7 @@ pub(super) fn status(shown: &str, look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::figures::tests::example;
+    use crate::demo::figures::tests::{example, links};
 
     const PLAIN: Look = Look {
         width: 80,
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn the_picture_names_every_link_and_fits() {
-        let text = picture(&LINKS, PLAIN);
-        for link in LINKS {
-            assert!(text.contains(link.name));
+        let text = picture(&links(), PLAIN);
+        for link in links() {
+            assert!(text.contains(&link.name));
         }
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),

@@ -107,7 +107,7 @@ mod tests {
             ("design-unequal", 28),
             ("design-lossy", 30),
             ("demo-vm", 12),
-            ("demo", 200),
+            ("demo", 40),
         ];
         assert_eq!(sums, others);
     }
