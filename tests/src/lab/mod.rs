@@ -62,6 +62,17 @@ enum Form {
     Routed(Vec<SiteSpec>),
 }
 
+impl Form {
+    /// Whether a link follows a recording, as netem cannot.
+    fn has_recordings(&self) -> bool {
+        let recorded = |link: &LinkSpec| link.up.trace.or(link.down.trace).is_some();
+        match self {
+            Self::Paired(links) => links.iter().any(recorded),
+            Self::Routed(sites) => sites.iter().flat_map(|site| &site.links).any(recorded),
+        }
+    }
+}
+
 /// A lab before it exists.
 pub struct LabBuilder {
     form: Form,
@@ -70,7 +81,8 @@ pub struct LabBuilder {
 }
 
 impl LabBuilder {
-    /// Chooses who emulates the links; by default netem where the kernel has it.
+    /// Chooses who emulates the links; by default netem where the kernel has it and no link follows
+    /// a recording.
     #[must_use]
     pub fn emulation(mut self, emulation: Emulation) -> Self {
         self.emulation = Some(emulation);
@@ -92,6 +104,7 @@ impl LabBuilder {
         let home = Home::new()?;
         let emulation = match self.emulation {
             Some(emulation) => emulation,
+            None if self.form.has_recordings() => Emulation::Userspace,
             None => Emulation::probe()?,
         };
         let means = match emulation {

@@ -1,6 +1,6 @@
 //! From the file to links that can exist.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,11 +10,14 @@ use super::{
 };
 use crate::{
     lab::{LinkSpec, addressing::MOST_LINKS},
-    shape::{QueueLength, Shape},
+    shape::{QueueLength, Shape, Trace},
 };
 
 /// The smallest MTU of IPv4 that a gateway can work with, and the largest of an interface.
 const MTUS: std::ops::RangeInclusive<u32> = 576..=65_535;
+
+/// Where recordings are. They are no part of the program, for their licence is another.
+const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/traces");
 
 /// Reads the text of `file`. Errors name the file, and the line or else the profile and the link.
 pub(super) fn parse(text: &str, file: &str) -> Result<Profiles> {
@@ -68,12 +71,12 @@ fn same_links(fields: &fields::Link) -> Result<Vec<LinkSpec>> {
         }
         Some(count) => bail!("a count of {count} is not 1 to {MOST_LINKS}"),
     };
-    let shape = shape(fields)?;
+    let (up, down) = shapes(fields)?;
     names
         .iter()
         .map(|name| {
             check_name(name)?;
-            let spec = LinkSpec::new(name, shape);
+            let spec = LinkSpec::new(name, up).down(down);
             let mtu = fields.mtu.unwrap_or(spec.mtu);
             ensure!(
                 MTUS.contains(&mtu),
@@ -99,8 +102,38 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn shape(fields: &fields::Link) -> Result<Shape> {
-    let mut shape = Shape::new(fields.rate.bits_per_second(), fields.latency);
+/// What the link is there and back.
+fn shapes(fields: &fields::Link) -> Result<(Shape, Shape)> {
+    let (up, down) = match (&fields.rate, &fields.trace) {
+        (Some(rate), None) => {
+            let shape = Shape::new(rate.bits_per_second(), fields.latency);
+            (shape, shape)
+        }
+        (None, Some(name)) => {
+            check_recording(name)?;
+            let recorded = |way| {
+                let path = Path::new(TRACES).join(format!("{name}.{way}"));
+                Ok::<_, anyhow::Error>(Shape::recorded(Trace::read(&path)?, fields.latency))
+            };
+            (recorded("up")?, recorded("down")?)
+        }
+        _ => bail!("a link has either a rate or a trace"),
+    };
+    Ok((complete(up, fields)?, complete(down, fields)?))
+}
+
+/// The name becomes part of a path.
+fn check_recording(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    ensure!(
+        !name.is_empty() && name.chars().all(plain),
+        "{name:?} is no name of a recording: write letters, digits and hyphens"
+    );
+    Ok(())
+}
+
+/// The shape with everything that is not its rate or its latency.
+fn complete(mut shape: Shape, fields: &fields::Link) -> Result<Shape> {
     shape.jitter = fields.jitter.unwrap_or(shape.jitter);
     if let Some(queue) = fields.queue {
         shape.queue = QueueLength::Time(queue);
@@ -146,6 +179,19 @@ mod tests {
             (
                 format!("{{{fine}, jitter: 2 ms}}"),
                 "p.yaml: profile \"odd\": link \"a\": the jitter exceeds",
+            ),
+            (format!("{{{fine}, trace: x}}"), "either a rate or a trace"),
+            (
+                "{name: a, latency: 1 ms}".to_owned(),
+                "either a rate or a trace",
+            ),
+            (
+                "{name: a, latency: 1 ms, trace: ../x}".to_owned(),
+                "\"../x\" is no name of a recording",
+            ),
+            (
+                "{name: a, latency: 1 ms, trace: none}".to_owned(),
+                "traces/none.up",
             ),
             (format!("{{{fine}, burst: 2}}"), "a burst, but no loss"),
             (format!("{{{fine}, loss: 90%, burst: 2}}"), "cannot add up"),

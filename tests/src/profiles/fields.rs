@@ -31,8 +31,9 @@ pub(super) struct Profile {
 pub(super) struct Link {
     pub(super) name: String,
     pub(super) count: Option<usize>,
-    #[serde(deserialize_with = "rate")]
-    pub(super) rate: Rate,
+    #[serde(default, deserialize_with = "some_rate")]
+    pub(super) rate: Option<Rate>,
+    pub(super) trace: Option<String>,
     #[serde(deserialize_with = "delay")]
     pub(super) latency: Duration,
     #[serde(default, deserialize_with = "some_delay")]
@@ -53,8 +54,8 @@ fn told<E: de::Error>(error: &ValueError) -> E {
     E::custom(format_args!("{error}; {}", error.help()))
 }
 
-fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
-    text(from)?.parse().map_err(|error| told(&error))
+fn some_rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    text(from)?.parse().map(Some).map_err(|error| told(&error))
 }
 
 fn delay<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

@@ -106,6 +106,7 @@ mod tests {
             ("design-equal", 40),
             ("design-unequal", 28),
             ("design-lossy", 30),
+            ("two-lte", 7),
             ("demo-vm", 12),
             ("demo", 40),
         ];

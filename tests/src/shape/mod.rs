@@ -13,12 +13,13 @@ mod loss;
 pub mod netem;
 pub mod port;
 pub mod queue;
+mod trace;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-pub use self::loss::Loss;
+pub use self::{loss::Loss, trace::Trace};
 
 /// Ethernet header, in bytes: what the rate counts beside the IP packet.
 pub const ETHERNET_HEADER: u32 = 14;
@@ -41,8 +42,10 @@ impl QueueLength {
 /// One direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Bits a second of Ethernet frames.
+    /// Bits a second of Ethernet frames; of a link that follows a recording, the mean.
     pub rate_bps: u64,
+    /// The recording that the rate follows; none: it is constant.
+    pub trace: Option<&'static Trace>,
     /// From the last bit sent to the last bit received, one way.
     pub latency: Duration,
     /// Largest deviation from `latency`, uniformly distributed.
@@ -60,10 +63,20 @@ impl Shape {
         let queue = QueueLength::Time(Duration::from_millis(100));
         Self {
             rate_bps,
+            trace: None,
             latency,
             jitter: Duration::ZERO,
             loss: Loss::NONE,
             queue,
+        }
+    }
+
+    /// A link that follows a recording, without jitter and loss, with a queue of 100 ms.
+    #[must_use]
+    pub fn recorded(trace: &'static Trace, latency: Duration) -> Self {
+        Self {
+            trace: Some(trace),
+            ..Self::new(trace.mean_bps(), latency)
         }
     }
 

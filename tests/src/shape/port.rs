@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     Shape,
@@ -44,6 +44,15 @@ pub enum Means {
     Userspace(Arc<Emulator>),
 }
 
+fn check(means: &Means, shape: &Shape) -> Result<()> {
+    let recorded = shape.trace.is_some();
+    ensure!(
+        !recorded || matches!(means, Means::Userspace(_)),
+        "netem does not follow recordings"
+    );
+    shape.check()
+}
+
 /// Where a port is.
 #[derive(Clone, Debug)]
 pub struct PortPlace {
@@ -79,7 +88,7 @@ enum Attached {
 impl Port {
     /// Describes a port. Nothing is shaped until [`Port::attach`].
     pub fn new(place: PortPlace, means: Means, shape: Shape, seed: u64) -> Result<Self> {
-        shape.check()?;
+        check(&means, &shape)?;
         let state = Mutex::new(State {
             shape,
             attached: Attached::No,
@@ -165,7 +174,7 @@ impl Port {
     /// Changes the shape while packets are under way; they are not lost. On a detached port the
     /// shape holds from the next attachment.
     pub fn set_shape(&self, shape: Shape) -> Result<()> {
-        shape.check()?;
+        check(&self.means, &shape)?;
         let mut state = self.state();
         let PortPlace {
             netns, device, mtu, ..

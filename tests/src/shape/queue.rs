@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Shape, loss::Losing};
+use super::{Shape, loss::Losing, trace::Playback};
 
 /// What a link did not carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub struct LinkQueue {
     shape: Shape,
     limit: usize,
     losing: Losing,
+    playback: Option<Playback>,
     /// When the last accepted packet will have left.
     busy_until: Option<Instant>,
     /// When packets that wait or are being sent will have left, oldest first.
@@ -42,6 +43,7 @@ impl LinkQueue {
             shape,
             limit: shape.queue_packets(mtu) as usize,
             losing: Losing::new(shape.loss),
+            playback: shape.trace.map(Playback::new),
             busy_until: None,
             departures: VecDeque::new(),
             last_arrival: None,
@@ -56,6 +58,7 @@ impl LinkQueue {
         self.shape = shape;
         self.limit = shape.queue_packets(mtu) as usize;
         self.losing = Losing::new(shape.loss);
+        self.playback = shape.trace.map(Playback::new);
         self.remainder = 0;
     }
 
@@ -82,7 +85,10 @@ impl LinkQueue {
         let start = self
             .busy_until
             .map_or(now, |busy_until| busy_until.max(now));
-        let departure = start + self.sending_time(length);
+        let departure = match &mut self.playback {
+            Some(playback) => playback.send(now, length).max(start),
+            None => start + self.sending_time(length),
+        };
         self.busy_until = Some(departure);
         self.departures.push_back(departure);
 
@@ -131,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::shape::QueueLength;
+    use crate::shape::{QueueLength, Trace};
 
     const MTU: u32 = 1500;
 
@@ -257,6 +263,23 @@ mod tests {
             assert!(off < ms(20) / 50, "{off:?} at {share}%");
         }
         assert!(delays[PACKETS - 1] <= ms(40));
+    }
+
+    #[test]
+    fn a_recorded_link_waits_for_its_opportunities() {
+        let ms = Duration::from_millis;
+        let text = "2\n9\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let shape = Shape::recorded(Trace::read(file.path()).unwrap(), ms(5));
+        let shape = shape.queue(QueueLength::Packets(2));
+        let mut link = LinkQueue::new(shape, MTU, 0);
+        let now = Instant::now();
+        assert_eq!(link.offer(now, 1514), Some(now + ms(7)));
+        assert_eq!(link.offer(now, 1514), Some(now + ms(14)));
+        assert_eq!(link.offer(now, 1514), None);
+        assert_eq!(link.losses().dropped, 1);
+        assert_eq!(link.offer(now + ms(2), 1514), Some(now + ms(16)));
     }
 
     #[test]
