@@ -1,12 +1,13 @@
 //! Links are what their shapes say, with real packets. The arithmetic of each is tested in virtual
 //! time, where it stands.
 
-use std::{thread, time::Instant};
+use std::{fs, thread, time::Instant};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
 use withy_tests::{
     lab::{Lab, LinkSpec, PlainRouting},
-    shape::{QueueLength, Shape, port::Emulation},
+    shape::{QueueLength, Shape, Trace, port::Emulation},
     traffic::{
         stream::{StreamPlan, StreamReport},
         udp::Probe,
@@ -134,7 +135,8 @@ fn jitter_spreads_delays_evenly() -> Result<()> {
     let report = link.honestly(|| stream(&probe, 100, 125))?;
     let delay = |share| report.delay(share).context("nothing came");
     assert!(delay(0.0)? >= ms(8), "{:?}", delay(0.0)?);
-    // 250 samples: a quantile's standard deviation is a thirtieth of the spread at most.
+    // 250 samples: a quantile's standard deviation is a thirtieth of the spread at most. A receiver
+    // that has to wait for its processor adds to that.
     for (share, expected) in [
         (0.1, 8.8),
         (0.25, 10.0),
@@ -143,7 +145,7 @@ fn jitter_spreads_delays_evenly() -> Result<()> {
         (0.9, 15.2),
     ] {
         let off = delay(share)?.as_secs_f64() * 1e3 - expected;
-        assert!((-1.0..1.0).contains(&off), "{off} ms at {share}");
+        assert!((-1.0..2.0).contains(&off), "{off} ms at {share}");
     }
     Ok(())
 }
@@ -161,6 +163,29 @@ fn losses_are_the_ones_that_are_counted() -> Result<()> {
     // About 80 bursts, of which the number and the length deviate by a ninth each: four deviations.
     let ratio = report.loss_ratio();
     assert!((0.04..0.16).contains(&ratio), "{ratio}");
+    Ok(())
+}
+
+#[test]
+fn a_recorded_link_carries_what_was_recorded_when_it_was() -> Result<()> {
+    let _turn = turn();
+    // Eleven packets within 50 ms, and then none for 150 ms, over and over.
+    let times = (0..=10).map(|n| n * 5).chain([200]);
+    let lines: Vec<String> = times.map(|time: u32| format!("{time}\n")).collect();
+    let file = NamedTempFile::new()?;
+    fs::write(file.path(), lines.concat())?;
+    let shape = Shape::recorded(Trace::read(file.path())?, ms(10));
+    let link = OneLink::new(shape.queue(QueueLength::Packets(100)))?;
+    let (probe, _plain) = link.probe()?;
+    let report = link.honestly(|| stream(&probe, 1_472, 200))?;
+    // Some two seconds, in each of which the link carries 60 packets, and what its queue holds then.
+    assert!(
+        (200..=260).contains(&report.received),
+        "{}",
+        report.received
+    );
+    let gap = report.longest_gap;
+    assert!(gap > ms(145) && gap < ms(160), "{gap:?}");
     Ok(())
 }
 
