@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use withy::config::Suite;
 
 use super::{
-    Ipsec, Scenario,
+    Scenario,
     kernel_tools::run,
     stage::{Stage, links, play, program},
 };
@@ -24,7 +24,7 @@ use crate::{
     traffic::icmp::ping_data,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario::native(
     "exported_keys_let_others_read_the_tunnel",
     exported_keys,
 )];
@@ -40,7 +40,7 @@ const SCRIPT: &str = include_str!("decryption.py");
 /// `LINKTYPE_ETHERNET` of pcap files.
 const ETHERNET: u32 = 1;
 
-fn exported_keys(_: Ipsec) -> Result<()> {
+fn exported_keys() -> Result<()> {
     for suite in SUITES {
         let spec = TunnelSpec {
             suite,
