@@ -8,8 +8,9 @@ use std::{
 use tracing::{debug, info};
 
 use super::{
-    DaemonError, Directories, attachments, disabled::Disabled, engine::Engine, events::Events,
-    negotiation::Negotiation, probing::Probing, problems::Problems, sizes,
+    DaemonError, Directories, attachments, departing::Departing, disabled::Disabled,
+    engine::Engine, events::Events, negotiation::Negotiation, probing::Probing, problems::Problems,
+    sizes,
 };
 use crate::{
     api::{event::What, keys, protocol::Response, report},
@@ -33,6 +34,9 @@ type Facts = BTreeMap<InterfaceName, LinkFacts>;
 /// A running gateway.
 pub(super) struct Gateway {
     config: Config,
+    /// The same with the links that it has no longer, as long as something may be under way on them.
+    working: Config,
+    departing: Departing,
     /// The tunnels that run by the configuration alone.
     manual: RunningTunnels,
     /// All tunnels that run.
@@ -91,6 +95,8 @@ impl Gateway {
             settings: Vec::new(),
             disabled: Disabled::load(&directories.state_dir),
             engine,
+            working: config.clone(),
+            departing: Departing::default(),
             config,
             directories,
             reconciler,
@@ -111,6 +117,11 @@ impl Gateway {
     /// The configuration.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The configuration with the links that it has no longer, as long as something may be under way on them.
+    pub(super) fn working(&self) -> &Config {
+        &self.working
     }
 
     /// Where what happens is told.
@@ -149,6 +160,9 @@ impl Gateway {
     /// Brings everything to the stated condition as far as possible; returns how long it took.
     pub(super) async fn converge(&mut self) -> Duration {
         let begun = Instant::now();
+        if self.departing.expire(&self.running, begun) {
+            self.working = self.departing.join(&self.config);
+        }
         let mut problems = BTreeSet::new();
         if let Err(error) = self.try_converge(&mut problems).await {
             problems.insert(error.to_string());
@@ -220,7 +234,7 @@ impl Gateway {
             vpn::Engine::Closed
         });
         let desired = vpn::desired(
-            &self.config,
+            &self.working,
             &self.running,
             &self.links,
             &self.slots,
@@ -248,7 +262,8 @@ impl Gateway {
     /// Looks at the interfaces, and notes what has become of the links.
     async fn look(&mut self) -> Result<Facts, NetlinkError> {
         let facts = self.reconciler.netlink().link_facts().await?;
-        let links = link::resolve(&self.config.links, &facts, self.disabled.links());
+        let out_of_use = self.departing.and(self.disabled.links());
+        let links = link::resolve(&self.working.links, &facts, &out_of_use);
         for (name, view) in &links {
             let before = self.links.get(name);
             if before.is_none_or(|before| before.state != view.state) {
@@ -270,7 +285,7 @@ impl Gateway {
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
         self.probing.size(&mut self.running, &self.links);
         let contents = bundle::contents(
-            &self.config,
+            &self.working,
             &self.running,
             &self.links,
             &self.probing.mute(&self.running, &self.impaired),
@@ -278,7 +293,7 @@ impl Gateway {
         );
         self.slots.forget_found();
         self.probing
-            .set(&self.config, &self.running, &self.links, &self.slots);
+            .set(&self.working, &self.running, &self.links, &self.slots);
         for slot in contents.fresh {
             self.tables.clear_counters(slot)?;
         }
@@ -307,7 +322,7 @@ impl Gateway {
     }
 
     fn attach(&mut self, facts: &Facts, problems: &mut BTreeSet<String>) {
-        let wanted = attachments::wanted(&self.config, &self.links, facts);
+        let wanted = attachments::wanted(&self.working, &self.links, facts);
         let list: Vec<_> = wanted
             .iter()
             .map(|(_, attachment)| attachment.clone())
@@ -360,7 +375,10 @@ impl Gateway {
     /// A tunnel with manual keys cannot run; then nothing is changed.
     pub(super) fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let manual = vpn::manual(&config)?;
-        self.since.retain(|name, _| config.links.contains_key(name));
+        self.departing.learn(&self.config, &config, Instant::now());
+        self.working = self.departing.join(&config);
+        let links = &self.working.links;
+        self.since.retain(|name, _| links.contains_key(name));
         self.manual = manual;
         self.config = config;
         Ok(())
@@ -389,7 +407,7 @@ impl Gateway {
     /// Tells how everything is.
     pub(super) fn status(&self, negotiation: &Negotiation) -> Response {
         let view = report::View {
-            config: &self.config,
+            config: &self.working,
             running: &self.running,
             links: &self.links,
             since: &self.since,

@@ -4,6 +4,7 @@
 //! step: look at the links, state what should be, and apply the difference.
 
 mod attachments;
+mod departing;
 mod directories;
 mod disabled;
 mod engine;
@@ -179,12 +180,12 @@ fn every(period: Duration) -> Interval {
 
 /// Brings the kernel to what was agreed, and the machines to what the kernel has, until nothing is left to do.
 async fn settle(gateway: &mut Gateway, negotiation: &mut Negotiation) {
-    negotiation.set_links(gateway.config(), gateway.links());
+    negotiation.set_links(gateway.working(), gateway.links());
     while let Some(revision) = negotiation.take_wanted() {
         negotiation.show(gateway);
         gateway.converge().await;
         negotiation.installed(revision);
-        negotiation.set_links(gateway.config(), gateway.links());
+        negotiation.set_links(gateway.working(), gateway.links());
     }
 }
 

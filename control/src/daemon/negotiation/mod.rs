@@ -418,7 +418,7 @@ impl Negotiation {
 
     /// Lets the gateway know how the negotiated tunnels run now.
     pub(super) fn show(&self, gateway: &mut Gateway) {
-        let running = self.running(gateway.config());
+        let running = self.running(gateway.working());
         gateway.set_running(running, self.impaired());
         gateway.set_remote_links(self.remote_links());
     }
