@@ -184,8 +184,8 @@ fn a_recorded_link_carries_what_was_recorded_when_it_was() -> Result<()> {
         "{}",
         report.received
     );
-    let gap = report.longest_gap;
-    assert!(gap > ms(145) && gap < ms(160), "{gap:?}");
+    // A receiver that has to wait for its processor sees longer ones.
+    assert!(report.longest_gap > ms(145), "{:?}", report.longest_gap);
     Ok(())
 }
 
