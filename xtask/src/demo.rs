@@ -23,7 +23,7 @@ use crate::{
 
 /// What comes before and after the transfer: booting, starting, measuring the links alone, tearing down. Machines that
 /// are busy with something else take their time.
-const EVERYTHING_ELSE: Duration = Duration::from_mins(5);
+const EVERYTHING_ELSE: Duration = Duration::from_mins(10);
 
 /// How to show it.
 #[derive(Debug)]

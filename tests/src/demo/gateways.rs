@@ -12,8 +12,9 @@ use withy::api::{
 use crate::{gateway::Gateway, lab::Lab, site_config::TunnelSpec, wait::wait_until};
 
 /// How long the gateways may take until the tunnel is up. Kernels under emulation take seconds to
-/// verify the programs.
-const START_LIMIT: Duration = Duration::from_mins(1);
+/// verify the programs, eight gateways at once on a machine that has other work take more than a
+/// minute.
+const START_LIMIT: Duration = Duration::from_mins(3);
 
 /// How much of a gateway's log an error shows.
 const LOG_LINES: usize = 12;

@@ -38,9 +38,9 @@ use self::{
 };
 use crate::{profiles::Profile, site_config::TunnelSpec};
 
-/// The longest silence before it must be assumed that something hangs. Gateways get a minute to
-/// start.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// The longest silence before it must be assumed that something hangs. Gateways get three minutes
+/// to start.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Timers that are later than this make links faster, slower and jittery: figures then tell more
 /// about the machine than about anything else.
