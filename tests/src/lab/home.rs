@@ -1,6 +1,11 @@
 //! The lab's files: a mount namespace with file systems that nobody else sees.
 
-use std::{fs, io, marker::PhantomData, path::PathBuf, sync::MutexGuard};
+use std::{
+    fs, io,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::MutexGuard,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{
@@ -76,6 +81,21 @@ impl Home {
             .with_context(|| format!("cannot mount a bpffs at {}", dirs.bpf().display()))?;
         Ok(dirs)
     }
+}
+
+/// Mounts a file system in memory over a directory, and makes that first where there is none. Whoever sees the lab's
+/// files sees an empty directory there, and nobody else sees what is put into it. Only on the lab's own thread.
+pub(crate) fn cover(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    mount(
+        "withy-lab",
+        directory,
+        "tmpfs",
+        MountFlags::empty(),
+        c"mode=0755",
+    )
+    .with_context(|| format!("cannot mount a tmpfs at {}", directory.display()))
 }
 
 impl Drop for Home {

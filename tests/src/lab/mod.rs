@@ -28,6 +28,7 @@ mod spawner;
 
 use std::{
     net::Ipv4Addr,
+    path::Path,
     process::{Child, Command},
 };
 
@@ -110,6 +111,7 @@ impl LabBuilder {
         let means = match emulation {
             Emulation::Netem => Means::Netem,
             Emulation::Userspace => Means::Userspace(Emulator::start()?),
+            Emulation::Unlimited => Means::Unlimited,
         };
         let events = Events::default();
         let ground = Ground {
@@ -201,6 +203,7 @@ impl Lab {
         match self.means {
             Means::Netem => Emulation::Netem,
             Means::Userspace(_) => Emulation::Userspace,
+            Means::Unlimited => Emulation::Unlimited,
         }
     }
 
@@ -208,7 +211,7 @@ impl Lab {
     /// print it show whether the links were what they claim to be.
     pub fn conduct(&self) -> Result<Option<Conduct>> {
         match &self.means {
-            Means::Netem => Ok(None),
+            Means::Netem | Means::Unlimited => Ok(None),
             Means::Userspace(emulator) => emulator.conduct().map(Some),
         }
     }
@@ -254,6 +257,13 @@ impl Lab {
         let port = link.down_port();
         let route = port.route_via(Route::to(prefix, &port.exit()), link.address());
         port.netns().set_route(&route)
+    }
+
+    /// Hides a directory of the machine's from the lab's children, and what they put into it from the machine: they find it
+    /// empty. For programs that have fixed places for their sockets. The calling thread must be the one that made the
+    /// lab.
+    pub fn cover(&self, directory: &Path) -> Result<()> {
+        home::cover(directory)
     }
 
     /// Starts a child inside a namespace. It sees the lab's files and is killed when the lab ends.

@@ -10,7 +10,17 @@ use netlink_packet_route::link::{
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec};
 
 use super::Netns;
-use crate::sys::device::{Offload, disable_offload};
+use crate::sys::device::{Offload, set_offload};
+
+/// What a card may do for the kernel, from what builds on others to what others build on.
+const OFFLOADS: [Offload; 6] = [
+    Offload::TcpSegmentation,
+    Offload::GenericSegmentation,
+    Offload::GenericReceive,
+    Offload::ScatterGather,
+    Offload::TransmitChecksum,
+    Offload::ReceiveChecksum,
+];
 
 /// One end of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -74,16 +84,21 @@ impl Netns {
     /// Turns every offload off that would let the lab see anything but packets of the wire.
     pub(crate) fn disable_offloads(&self, device: &str) -> Result<()> {
         self.enter(|| {
-            for offload in [
-                Offload::TcpSegmentation,
-                Offload::GenericSegmentation,
-                Offload::GenericReceive,
-                Offload::TransmitChecksum,
-                Offload::ReceiveChecksum,
-                Offload::ScatterGather,
-            ] {
-                disable_offload(device, offload)
+            for offload in OFFLOADS {
+                set_offload(device, offload, false)
                     .with_context(|| format!("cannot turn {offload:?} off on {device}"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Turns the offloads on that Ethernet cards have and drivers turn on by themselves.
+    pub(crate) fn enable_offloads(&self, device: &str) -> Result<()> {
+        self.enter(|| {
+            // Segmentation asks for scattered buffers, and those for checksums.
+            for offload in OFFLOADS.into_iter().rev() {
+                set_offload(device, offload, true)
+                    .with_context(|| format!("cannot turn {offload:?} on on {device}"))?;
             }
             Ok(())
         })

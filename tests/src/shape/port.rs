@@ -22,6 +22,8 @@ pub enum Emulation {
     Netem,
     /// A thread of the lab.
     Userspace,
+    /// Nobody: packets take no time and none is lost, so that the machine is the limit.
+    Unlimited,
 }
 
 impl Emulation {
@@ -42,6 +44,8 @@ pub enum Means {
     Netem,
     /// This emulator.
     Userspace(Arc<Emulator>),
+    /// Nothing: see [`Emulation::Unlimited`].
+    Unlimited,
 }
 
 fn check(means: &Means, shape: &Shape) -> Result<()> {
@@ -83,6 +87,7 @@ enum Attached {
     No,
     Netem,
     Userspace(Attachment),
+    Unlimited,
 }
 
 impl Port {
@@ -122,6 +127,7 @@ impl Port {
                 let attached = emulator.attach(netns, device, *addresses, queue, *mtu)?;
                 Attached::Userspace(attached)
             }
+            Means::Unlimited => Attached::Unlimited,
         };
         Ok(())
     }
@@ -135,7 +141,7 @@ impl Port {
     #[must_use]
     pub fn exit(&self) -> String {
         match self.means {
-            Means::Netem => self.place.device.clone(),
+            Means::Netem | Means::Unlimited => self.place.device.clone(),
             Means::Userspace(_) => format!("{}-q", self.place.device),
         }
     }
@@ -144,7 +150,7 @@ impl Port {
     #[must_use]
     pub fn route_via(&self, route: Route, next_hop: Ipv4Addr) -> Route {
         match self.means {
-            Means::Netem => route.via(next_hop),
+            Means::Netem | Means::Unlimited => route.via(next_hop),
             // The emulator knows its only neighbour.
             Means::Userspace(_) => route,
         }
@@ -166,7 +172,7 @@ impl Port {
     #[must_use]
     pub fn losses(&self) -> Option<Losses> {
         match &self.state().attached {
-            Attached::No | Attached::Netem => None,
+            Attached::No | Attached::Netem | Attached::Unlimited => None,
             Attached::Userspace(attached) => Some(attached.losses()),
         }
     }
@@ -180,7 +186,7 @@ impl Port {
             netns, device, mtu, ..
         } = &self.place;
         match &state.attached {
-            Attached::No => {}
+            Attached::No | Attached::Unlimited => {}
             Attached::Netem => netem::apply(netns, device, &shape, *mtu, self.seed)?,
             Attached::Userspace(attached) => attached.set_shape(shape),
         }

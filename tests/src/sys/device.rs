@@ -28,12 +28,12 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// Turns an offload of `device`, a device of the calling thread's network namespace, off.
-pub(crate) fn disable_offload(device: &str, offload: Offload) -> io::Result<()> {
+/// Turns an offload of `device`, a device of the calling thread's network namespace, on or off.
+pub(crate) fn set_offload(device: &str, offload: Offload, on: bool) -> io::Result<()> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let mut value = EthtoolValue {
         command: offload as u32,
-        data: 0,
+        data: u32::from(on),
     };
     let mut request = interface_request(device)?;
     request.ifr_ifru.ifru_data = (&raw mut value).cast();

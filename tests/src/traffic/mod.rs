@@ -1,5 +1,6 @@
 //! Traffic between namespaces, and what became of it.
 
+pub mod bulk;
 mod content;
 pub mod flood;
 pub mod icmp;

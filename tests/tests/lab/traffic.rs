@@ -6,11 +6,13 @@ use withy_tests::{
     lab::{Lab, LinkSpec},
     shape::{Shape, port::Emulation},
     traffic::{
+        bulk::{Bulk, Flavour, Flow},
         icmp::ping,
         stream::StreamPlan,
         tcp::{Transfer, Volume},
         udp::Probe,
     },
+    wait::wait_until,
 };
 
 use crate::{ms, turn};
@@ -49,12 +51,45 @@ fn transfers_run_both_ways_at_once() -> Result<()> {
 }
 
 #[test]
+fn links_without_limits_are_as_fast_as_the_machine() -> Result<()> {
+    let _turn = turn();
+    // What the shape says is for those who configure themselves by it.
+    let slow = Shape::new(100_000, ms(500));
+    let lab = Lab::paired(&[LinkSpec::new("wan0", slow)]).emulation(Emulation::Unlimited);
+    let lab = lab.build()?;
+    let (a, b) = (lab.site("a")?, lab.site("b")?);
+    let _plain = lab.plainly_over(("a", "wan0"), ("b", "wan0"))?;
+    let flow = Flow {
+        from: a.host().clone(),
+        to: b.host().clone(),
+        address: b.lan().host,
+        flavour: Flavour::Tcp,
+    };
+    // Cards that segment and join or not, every byte arrives.
+    for offload in [false, true] {
+        if offload {
+            a.offload_lan()?;
+            b.offload_lan()?;
+        }
+        let bulk = Bulk::start(&flow, 2)?;
+        wait_until(ms(10_000), "ten megabytes", || {
+            Ok(bulk.received() > 10_000_000)
+        })?;
+        bulk.finish()?;
+        let report =
+            Transfer::new(a.host(), b.host(), b.lan().host, Volume::Bytes(1_000_001)).run()?;
+        assert!(report.contents_equal());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_transfer_gets_the_links_rate() -> Result<()> {
     let _turn = turn();
     // Where there is netem the machine may be a virtual one whose processor is emulated, and slow.
     let rates: &[u32] = match Emulation::probe()? {
         Emulation::Userspace => &[5_000_000, 50_000_000],
-        Emulation::Netem => &[5_000_000],
+        Emulation::Netem | Emulation::Unlimited => &[5_000_000],
     };
     for &rate in rates {
         let lab = Lab::paired(&[LinkSpec::new("wan0", Shape::new(rate.into(), ms(5)))]).build()?;
