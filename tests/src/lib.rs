@@ -9,6 +9,7 @@ pub mod lab;
 pub mod middlebox;
 pub mod negotiated_config;
 pub mod netns;
+pub mod peers;
 pub mod profiles;
 pub mod scenarios;
 pub mod shape;

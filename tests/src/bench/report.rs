@@ -1,11 +1,11 @@
 //! What a bench found: the shape of every bench's `--json`.
 
-use std::{fs, num::NonZero, thread};
+use std::{borrow::Cow, fs, num::NonZero, thread};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{stats, table};
+use super::{matrix, stats, table};
 
 /// The version of the JSON object's shape.
 const SCHEMA: u32 = 1;
@@ -19,6 +19,61 @@ pub struct Report {
     pub machine: Machine,
     /// What was measured, in the order of the table.
     pub results: Vec<Measurement>,
+    /// What was not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+    /// What the names of systems and profiles stand for.
+    #[serde(skip)]
+    pub legend: Vec<Legend>,
+}
+
+/// A system that was not measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// The system's name, after the profile's where there is one.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it is there and did not work.
+    pub failed: bool,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Legend {
+    /// The name.
+    pub name: String,
+    /// What it is, for people.
+    pub about: String,
+}
+
+impl Skipped {
+    /// A system that is not there.
+    pub(super) fn absent(name: &str, reason: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason,
+            failed: false,
+        }
+    }
+
+    /// A system that did not work.
+    pub(super) fn failed(name: &str, error: &anyhow::Error) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: format!("{error:#}"),
+            failed: true,
+        }
+    }
+}
+
+impl Legend {
+    pub(super) fn new(name: &str, about: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            about: about.to_owned(),
+        }
+    }
 }
 
 /// The machine at hand.
@@ -36,7 +91,7 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measurement {
     /// The name by which later benches compare it.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The median over the runs.
     pub value: f64,
     /// What it is counted in.
@@ -45,7 +100,7 @@ pub struct Measurement {
     pub runs: Vec<f64>,
     /// What it is, for people.
     #[serde(skip)]
-    pub about: &'static str,
+    pub about: Cow<'static, str>,
     /// What it should be.
     #[serde(skip)]
     pub reach: Option<Reach>,
@@ -60,6 +115,18 @@ pub enum Unit {
     /// Packets a second.
     #[serde(rename = "packets/s")]
     PacketsPerSecond,
+    /// Millions of bits a second.
+    #[serde(rename = "Mbit/s")]
+    MegabitsPerSecond,
+    /// Thousandths of a second.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Seconds of processor time for 10^9 bytes of payload.
+    #[serde(rename = "s/GB")]
+    SecondsPerGigabyte,
+    /// A part of a whole, from 0 to 1.
+    #[serde(rename = "share")]
+    Share,
     /// One quantity over another of the same run.
     #[serde(rename = "ratio")]
     Ratio,
@@ -93,13 +160,42 @@ impl Report {
             schema: SCHEMA,
             machine,
             results,
+            skipped: Vec::new(),
+            legend: Vec::new(),
         }
+    }
+
+    /// Says what names stand for.
+    #[must_use]
+    pub fn legend(mut self, legend: Vec<Legend>) -> Self {
+        self.legend = legend;
+        self
+    }
+
+    /// Says what was not measured.
+    #[must_use]
+    pub fn skipped(mut self, skipped: Vec<Skipped>) -> Self {
+        self.skipped = skipped;
+        self
+    }
+
+    /// Whether something that is there did not work.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        self.skipped.iter().any(|skipped| skipped.failed)
     }
 
     /// Renders a table for people.
     #[must_use]
     pub fn table(&self) -> String {
         table::render(self)
+    }
+
+    /// Renders, for measurements with names like `PROFILE/SYSTEM/METRIC`, a table for each profile with a row for each
+    /// system.
+    #[must_use]
+    pub fn matrix(&self) -> String {
+        matrix::render(self)
     }
 
     /// Renders one JSON object.
@@ -133,11 +229,12 @@ fn model(cpuinfo: &str) -> Option<&str> {
 impl Measurement {
     /// Sums up the figures of all runs. Fails where there were none.
     pub fn new(
-        name: &'static str,
-        about: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        about: impl Into<Cow<'static, str>>,
         unit: Unit,
         runs: Vec<f64>,
     ) -> Result<Self> {
+        let (name, about) = (name.into(), about.into());
         let value = stats::median(&runs).with_context(|| format!("{name} was never measured"))?;
         Ok(Self {
             name,

@@ -12,7 +12,6 @@ const NUMBERS: [usize; 3] = [1, 2, 3];
 
 /// Renders the machine, then a row for each quantity.
 pub(super) fn render(report: &Report) -> String {
-    let machine = &report.machine;
     let mut table = Table::new();
     table
         .load_style(presets::ASCII_MARKDOWN)
@@ -25,9 +24,15 @@ pub(super) fn render(report: &Report) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    format!("{}\n\n{table}", headline(report))
+}
+
+/// Where, and how often.
+pub(super) fn headline(report: &Report) -> String {
+    let machine = &report.machine;
     let runs = report.results.iter().map(|row| row.runs.len()).max();
     format!(
-        "{}, {} cores, Linux {}, {} runs\n\n{table}",
+        "{}, {} cores, Linux {}, {} runs",
         machine.cpu,
         machine.cores,
         machine.kernel,
@@ -39,7 +44,7 @@ fn row(measured: &Measurement) -> [String; 6] {
     let unit = measured.unit;
     let (least, most) = stats::range(&measured.runs).unwrap_or((measured.value, measured.value));
     [
-        measured.about.to_owned(),
+        measured.about.clone().into_owned(),
         number(unit, measured.value),
         number(unit, least),
         number(unit, most),
@@ -63,19 +68,25 @@ fn verdict(unit: Unit, reach: Reach, value: f64) -> String {
     format!("{sign} {}: {outcome}", number(unit, bound))
 }
 
-fn word(unit: Unit) -> &'static str {
+pub(super) fn word(unit: Unit) -> &'static str {
     match unit {
         Unit::NanosecondsPerPacket => "ns/packet",
         Unit::PacketsPerSecond => "packets/s",
-        Unit::Ratio => "",
+        Unit::MegabitsPerSecond => "Mbit/s",
+        Unit::SecondsPerGigabyte => "s/GB",
+        Unit::Milliseconds => "ms",
+        Unit::Share | Unit::Ratio => "",
     }
 }
 
-fn number(unit: Unit, value: f64) -> String {
+pub(super) fn number(unit: Unit, value: f64) -> String {
     match unit {
         Unit::NanosecondsPerPacket => format!("{value:.0}"),
-        Unit::PacketsPerSecond => grouped(&format!("{value:.0}")),
-        Unit::Ratio => format!("{value:.2}"),
+        // Four digits are more than a measurement is good for; what is small keeps some.
+        Unit::MegabitsPerSecond if value < 100.0 => format!("{value:.1}"),
+        Unit::PacketsPerSecond | Unit::MegabitsPerSecond => grouped(&format!("{value:.0}")),
+        Unit::Share => format!("{:.1}%", value * 100.0),
+        Unit::SecondsPerGigabyte | Unit::Milliseconds | Unit::Ratio => format!("{value:.2}"),
     }
 }
 
@@ -109,18 +120,16 @@ mod tests {
         let unit = Unit::NanosecondsPerPacket;
         let slow = Measurement::new("slow", "the slow one", unit, vec![240.0, 250.0, 300.0]);
         let ratio = Measurement::new("ratio", "the ratio", Unit::Ratio, vec![1.25]);
-        let report = Report {
-            schema: 1,
-            machine: Machine {
-                cpu: "a processor".into(),
-                cores: 2,
-                kernel: "6.12".into(),
-            },
-            results: vec![
-                slow.unwrap().reach(Reach::AtMost(200.0)),
-                ratio.unwrap().reach(Reach::MoreThan(1.0)),
-            ],
+        let machine = Machine {
+            cpu: "a processor".into(),
+            cores: 2,
+            kernel: "6.12".into(),
         };
+        let results = vec![
+            slow.unwrap().reach(Reach::AtMost(200.0)),
+            ratio.unwrap().reach(Reach::MoreThan(1.0)),
+        ];
+        let report = Report::new(machine, results);
         let text = report.table();
         let row = |word| text.lines().find(|line| line.contains(word)).unwrap();
         let cells = |word| {

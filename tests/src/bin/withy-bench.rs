@@ -1,10 +1,20 @@
 //! Measures what Withy costs on the machine at hand. Needs root; `cargo xtask bench` builds and starts it.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
-use withy_tests::bench::dataplane;
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use withy_tests::bench::{
+    bonding, dataplane,
+    plot::{self, Chart},
+    report::Report,
+    tunnel,
+};
 
 /// Measure what Withy costs on the machine at hand
 #[derive(Debug, Parser)]
@@ -31,19 +41,153 @@ enum Bench {
         )]
         programs: PathBuf,
     },
+    /// One tunnel without limits: goodput and processor time, of Withy and of what one would otherwise pick
+    Tunnel {
+        #[command(flatten)]
+        common: Common,
+        /// Measure Withy with the kernel's ESP, and what else kernels have
+        #[arg(long)]
+        kernel: bool,
+        /// How often to measure everything
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+        /// How long each load lasts
+        #[arg(long, value_name = "SECS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+    },
+    /// Several links as one: the profiles of tests/profiles, under TCP and UDP
+    Bonding {
+        #[command(flatten)]
+        common: Common,
+        /// Only this profile, or `all`; may be given more than once
+        #[arg(long, value_name = "NAME")]
+        profile: Vec<String>,
+        /// How often to measure everything
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+        /// How long each load lasts
+        #[arg(long, value_name = "SECS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+    },
 }
 
-fn main() -> Result<()> {
-    let Bench::Dataplane {
-        json,
-        runs,
-        programs,
-    } = Cli::parse().bench;
-    let report = dataplane::run(runs, &programs)?;
-    if json {
-        println!("{}", report.json()?);
-    } else {
-        println!("{}", report.table());
+#[derive(Debug, Args)]
+struct Common {
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    /// Only this system; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    system: Vec<String>,
+    /// Where further systems are described
+    #[arg(long, value_name = "DIR", default_value = "tests/peers")]
+    peers: PathBuf,
+    /// Where plots and JSON are written
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    output: PathBuf,
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().bench {
+        Bench::Dataplane {
+            json,
+            runs,
+            programs,
+        } => {
+            let report = dataplane::run(runs, &programs)?;
+            println!("{}", if json { report.json()? } else { report.table() });
+            Ok(ExitCode::SUCCESS)
+        }
+        Bench::Tunnel {
+            common,
+            kernel,
+            runs,
+            seconds,
+        } => {
+            let (engine, name) = if kernel {
+                (tunnel::Engine::Kernel, "tunnel-kernel")
+            } else {
+                (tunnel::Engine::Userspace, "tunnel")
+            };
+            let report = tunnel::run(&tunnel::Options {
+                engine,
+                runs,
+                time: Duration::from_secs(seconds),
+                systems: common.system.clone(),
+                peers: common.peers.clone(),
+            })?;
+            deliver(&report, &common, name, &tunnel_charts())
+        }
+        Bench::Bonding {
+            common,
+            profile,
+            runs,
+            seconds,
+        } => {
+            let profiles = bonding::profiles_of(&profile)?;
+            let report = bonding::run(&bonding::Options {
+                runs,
+                time: Duration::from_secs(seconds),
+                systems: common.system.clone(),
+                profiles: profile,
+                peers: common.peers.clone(),
+            })?;
+            deliver(&report, &common, "bonding", &bonding_charts(&profiles))
+        }
     }
-    Ok(())
+}
+
+fn tunnel_charts() -> Vec<(&'static str, Chart<'static>)> {
+    let chart = |title, metrics| Chart {
+        title,
+        profile: "unlimited",
+        metrics,
+    };
+    vec![
+        (
+            "goodput",
+            chart(
+                "One tunnel, links without limits",
+                &["tcp1.goodput", "tcp8.goodput"],
+            ),
+        ),
+        (
+            "cpu",
+            chart("Processor time of the machine", &["tcp1.busy", "tcp8.busy"]),
+        ),
+    ]
+}
+
+fn bonding_charts(profiles: &[String]) -> Vec<(&str, Chart<'_>)> {
+    let chart = |profile| Chart {
+        title: profile,
+        profile,
+        metrics: &["tcp1.share", "tcp8.share"],
+    };
+    let names = profiles.iter().map(String::as_str);
+    names.map(|profile| (profile, chart(profile))).collect()
+}
+
+/// Prints the report, and writes it and its charts into the output folder. What failed shows in the exit status.
+fn deliver(
+    report: &Report,
+    common: &Common,
+    name: &str,
+    charts: &[(&str, Chart<'_>)],
+) -> Result<ExitCode> {
+    let folder: &Path = &common.output;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let json = report.json()?;
+    let file = folder.join(format!("{name}.json"));
+    fs::write(&file, &json).with_context(|| format!("cannot write {}", file.display()))?;
+    for (suffix, chart) in charts {
+        plot::draw(report, *chart, &folder.join(format!("{name}-{suffix}.svg")))?;
+    }
+    println!("{}", if common.json { json } else { report.matrix() });
+    eprintln!("bench: plots and JSON are in {}", folder.display());
+    Ok(if report.has_failures() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -4,6 +4,7 @@
 //! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
 
 mod attacks;
+mod benches;
 mod decryption;
 mod engine;
 mod failover;
@@ -20,7 +21,7 @@ mod refusal;
 mod repair;
 mod restart;
 mod scale;
-mod stage;
+pub(crate) mod stage;
 mod suites;
 mod throughput;
 mod transfer;
@@ -119,6 +120,7 @@ pub fn all() -> Vec<Scenario> {
         interop::SCENARIOS,
         decryption::SCENARIOS,
         throughput::SCENARIOS,
+        benches::SCENARIOS,
         failover::SCENARIOS,
         links::SCENARIOS,
         liveness::SCENARIOS,

@@ -92,7 +92,7 @@ pub(super) fn rehearse(
 }
 
 /// The product: `WITHY_BIN`, or else what was built along with this program.
-pub(super) fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     if let Some(path) = env::var_os("WITHY_BIN") {
         return Ok(path.into());
     }
@@ -200,13 +200,13 @@ impl<'lab> Stage<'lab> {
 }
 
 /// Whether no path's MTU is assumed.
-fn is_measured(status: &Status) -> bool {
+pub(crate) fn is_measured(status: &Status) -> bool {
     let mut ivcs = status.tunnels.iter().flat_map(|tunnel| &tunnel.ivcs);
     ivcs.all(|ivc| ivc.mtu_source != MtuSource::Assumed)
 }
 
 /// Starts a gateway's daemon with the configuration written before.
-pub(super) fn launch(gateway: &mut Gateway<'_>) -> Result<()> {
+pub(crate) fn launch(gateway: &mut Gateway<'_>) -> Result<()> {
     let config = gateway.site().dirs().etc().join("withy.yaml");
     let config = config.to_str().context("an odd path")?;
     gateway.start(&["run", "-c", config])
@@ -250,7 +250,7 @@ pub(super) fn tunnel(gateway: &Gateway<'_>) -> Result<TunnelStatus> {
 }
 
 /// Waits until a gateway's status is as wanted; returns how long that took.
-pub(super) fn wait_status(
+pub(crate) fn wait_status(
     gateway: &Gateway<'_>,
     limit: Duration,
     what: &str,

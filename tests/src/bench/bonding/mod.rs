@@ -1,0 +1,192 @@
+//! Several links as one: what Withy and others make of the profiles in `tests/profiles`.
+
+mod load;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, ensure};
+use withy::config::Suite;
+
+use self::load::{Outcome, Share};
+use super::{
+    figures::Figures,
+    measure,
+    report::{Legend, Machine, Report, Skipped},
+};
+use crate::{
+    lab::Lab,
+    peers::{Boringtun, Mptcp, Plain, Spread, System, Withy, described},
+    profiles::{Load, Profile, Profiles},
+};
+
+/// What is measured where nothing is said.
+const USUAL: [&str; 3] = ["four-equal", "two-unequal", "lossy"];
+
+/// Instead of a profile's name.
+pub const ALL: &str = "all";
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often.
+    pub runs: u32,
+    /// How long each load lasts.
+    pub time: Duration,
+    /// Only these systems; all where nothing is said.
+    pub systems: Vec<String>,
+    /// These profiles, or [`ALL`]; a few where nothing is said.
+    pub profiles: Vec<String>,
+    /// Where further systems are described.
+    pub peers: PathBuf,
+}
+
+/// Measures every system under every load of every profile in turn, `runs` times. What each goes through is told on
+/// standard error.
+pub fn run(options: &Options) -> Result<Report> {
+    let machine = Machine::at_hand()?;
+    let known = Profiles::bonding()?;
+    let profiles = profiles(&known, &options.profiles)?;
+    let mut skipped = Vec::new();
+    let systems = systems(options, &mut skipped)?;
+    let mut figures = Figures::default();
+    for number in 1..=options.runs {
+        for profile in &profiles {
+            for system in &systems {
+                let name = format!("{}/{}", profile.name, system.name());
+                eprintln!("bench: run {number} of {}: {name}", options.runs);
+                let system = system.as_ref();
+                let place = (profile.name.as_str(), system.name());
+                match measure(profile, &known.loads, system, number, options.time) {
+                    Ok(outcomes) => outcomes
+                        .iter()
+                        .for_each(|outcome| outcome.note(&mut figures, place)),
+                    Err(error) => skipped.push(Skipped::failed(&name, &error)),
+                }
+            }
+        }
+    }
+    let of_systems = systems
+        .iter()
+        .map(|system| Legend::new(system.name(), system.about()));
+    let of_profiles = profiles
+        .iter()
+        .map(|profile| Legend::new(&profile.name, &profile.about));
+    Ok(Report::new(machine, figures.measurements()?)
+        .legend(of_systems.chain(of_profiles).collect())
+        .skipped(skipped))
+}
+
+/// The names of the profiles that are measured.
+pub fn profiles_of(names: &[String]) -> Result<Vec<String>> {
+    let known = Profiles::bonding()?;
+    let chosen = profiles(&known, names)?;
+    Ok(chosen.iter().map(|profile| profile.name.clone()).collect())
+}
+
+fn profiles<'a>(known: &'a Profiles, names: &[String]) -> Result<Vec<&'a Profile>> {
+    if names.iter().any(|name| name == ALL) {
+        return Ok(known.profiles.iter().collect());
+    }
+    if names.is_empty() {
+        return USUAL.iter().map(|name| known.find(name)).collect();
+    }
+    names.iter().map(|name| known.find(name)).collect()
+}
+
+fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn System + Sync>>> {
+    let mut all: Vec<Box<dyn System + Sync>> = vec![
+        Box::new(WITHY),
+        Box::new(Mptcp),
+        Box::new(BORINGTUN),
+        Box::new(Plain),
+    ];
+    for system in described::read_all(&options.peers)? {
+        all.push(Box::new(system));
+    }
+    let names: Vec<_> = all.iter().map(|system| system.name().to_owned()).collect();
+    for wanted in &options.systems {
+        ensure!(
+            names.contains(wanted),
+            "there is no system {wanted:?}: it is one of {}",
+            names.join(", ")
+        );
+    }
+    all.retain(|system| {
+        options.systems.is_empty() || options.systems.iter().any(|name| name == system.name())
+    });
+    all.retain(|system| match system.absent() {
+        None => true,
+        Some(reason) => {
+            skipped.push(Skipped::absent(system.name(), reason));
+            false
+        }
+    });
+    Ok(all)
+}
+
+const WITHY: Withy = Withy {
+    name: "withy",
+    about: "Withy with an engine that the kernel at hand allows, AES-GCM-256",
+    suite: Suite::AesGcm256,
+    userspace: false,
+};
+
+const BORINGTUN: Boringtun = Boringtun {
+    name: "boringtun-ecmp",
+    about: "a WireGuard tunnel (boringtun) over each link, streams spread by a weighted multipath route",
+    threads: None,
+    spread: Spread::Ecmp,
+};
+
+/// Runs all loads through one system.
+fn measure(
+    profile: &Profile,
+    loads: &[Load],
+    system: &(dyn System + Sync),
+    run: u32,
+    time: Duration,
+) -> Result<Vec<Outcome>> {
+    let share = Share::of(profile);
+    measure::with_system(
+        || Lab::paired(&profile.links).seed(u64::from(run)),
+        system,
+        |lab, running| {
+            let before = lab.conduct()?;
+            let loads = loads.iter().filter(|load| load::bears(running, **load));
+            let mut outcomes = loads
+                .map(|load| load::run(running, &share, *load, time))
+                .collect::<Result<Vec<_>>>()?;
+            if let Some((before, after)) = before.zip(lab.conduct()?) {
+                let conduct = after.since(&before);
+                ensure!(
+                    conduct.missed == 0,
+                    "the links did not keep up with their frames: {conduct}"
+                );
+                let late = conduct.lateness(0.99).unwrap_or_default();
+                outcomes.push(Outcome::Links { late });
+            }
+            Ok(outcomes)
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_chosen_by_name() {
+        let names = |names: &[&str]| {
+            profiles_of(
+                &names
+                    .iter()
+                    .map(|&name| name.to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(names(&[]).unwrap(), USUAL);
+        assert_eq!(names(&["lossy"]).unwrap(), ["lossy"]);
+        assert!(names(&[ALL]).unwrap().len() > USUAL.len());
+        assert!(names(&["no-such"]).is_err());
+    }
+}
