@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench::{self, Bench},
+    bench::{self, Bench, BenchOptions},
     build_ebpf::{self, Object},
     ci,
     demo::{self, DemoOptions, Split},
@@ -194,6 +194,8 @@ struct CiArgs {
 }
 
 /// Measure, on the kernel at hand; takes root
+///
+/// Plots and JSON of tunnel and bonding are written into target/bench.
 #[derive(Debug, Args)]
 struct BenchArgs {
     /// What to measure
@@ -205,6 +207,36 @@ struct BenchArgs {
     /// How often to measure everything; the figures are medians over the runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
+    /// For tunnel and bonding: how long each load lasts
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// For tunnel and bonding: only this system; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    system: Vec<String>,
+    /// For bonding: only this profile, or `all`; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+    /// For tunnel and bonding: where further systems are described; see tests/peers/README.md
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// For tunnel: Withy with the kernel's ESP and what else kernels have, in a virtual machine
+    #[arg(long)]
+    vm: bool,
+}
+
+impl From<BenchArgs> for BenchOptions {
+    fn from(args: BenchArgs) -> Self {
+        Self {
+            bench: args.bench,
+            json: args.json,
+            runs: args.runs,
+            seconds: args.seconds,
+            systems: args.system,
+            profiles: args.profile,
+            peers: args.peers,
+            vm: args.vm,
+        }
+    }
 }
 
 impl Cli {
@@ -242,7 +274,7 @@ impl Cli {
                 ci::run(&options, &mut report);
                 Ok(report.finish())
             }
-            Task::Bench(args) => bench::run(args.bench, args.json, args.runs),
+            Task::Bench(args) => bench::run(&args.into()),
         }
     }
 }

@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use self::{distro::Distro, kernels::Series, toolchain::Toolchain};
 use crate::workspace;
 
-/// What to prepare for. Each purpose includes the ones before it.
+/// What to prepare for. Each purpose includes the ones before it, but that benches need no virtual machines and no checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Purpose {
     /// Compiling the workspace and the eBPF programs
@@ -29,6 +29,18 @@ pub(crate) enum Purpose {
     Vm,
     /// Every check that a change must pass
     Ci,
+    /// Comparing with other systems
+    Bench,
+}
+
+impl Purpose {
+    /// Whether what is for `other` is for this, too.
+    fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Bench => other <= Self::Test || other == Self::Bench,
+            _ => other <= self,
+        }
+    }
 }
 
 impl std::fmt::Display for Purpose {
@@ -38,6 +50,7 @@ impl std::fmt::Display for Purpose {
             Self::Test => "test",
             Self::Vm => "vm",
             Self::Ci => "ci",
+            Self::Bench => "bench",
         })
     }
 }
@@ -60,14 +73,17 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
         );
     }
     bpf_linker::ensure()?;
-    if purpose >= Purpose::Vm {
+    if purpose.includes(Purpose::Vm) {
         qemu::ensure()?;
         for series in Series::ALL {
             kernels::ensure(series)?;
         }
     }
-    if purpose >= Purpose::Ci {
+    if purpose.includes(Purpose::Ci) {
         cargo_install::CARGO_DENY.ensure(|_| Ok(()))?;
+    }
+    if purpose.includes(Purpose::Bench) {
+        cargo_install::BORINGTUN.ensure(|_| Ok(()))?;
     }
     Ok(())
 }

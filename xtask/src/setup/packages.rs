@@ -14,7 +14,7 @@ use super::{Purpose, toolchain::Toolchain};
 use crate::{command, progress::Step};
 
 /// Packages by the first purpose that needs them.
-const PACKAGES: [(Purpose, &[&str]); 4] = [
+const PACKAGES: [(Purpose, &[&str]); 5] = [
     (
         Purpose::Build,
         &[
@@ -49,6 +49,20 @@ const PACKAGES: [(Purpose, &[&str]); 4] = [
         &["busybox-static", "cpio", "kmod", "util-linux", "xz-utils"],
     ),
     (Purpose::Ci, &["git"]),
+    (
+        Purpose::Bench,
+        &[
+            "openvpn",
+            "openssl",
+            "fastd",
+            "wireguard-tools",
+            // strongSwan with an ESP of its own.
+            "charon-systemd",
+            "strongswan-swanctl",
+            "libcharon-extra-plugins",
+            "libstrongswan-standard-plugins",
+        ],
+    ),
 ];
 
 /// A Rust toolchain that can build for eBPF, for where rustup has none.
@@ -187,13 +201,15 @@ fn candidates(policy: &str) -> HashSet<String> {
 }
 
 fn wanted(purpose: Purpose) -> Vec<&'static str> {
-    let lists = PACKAGES.iter().filter(|(first, _)| *first <= purpose);
+    let lists = PACKAGES
+        .iter()
+        .filter(|(first, _)| purpose.includes(*first));
     let mut names: Vec<_> = lists.flat_map(|(_, names)| names.iter().copied()).collect();
     match Toolchain::find() {
         Some(Toolchain::Nightly(_)) => {}
         Some(Toolchain::Debian) | None => {
             names.extend(EBPF_TOOLCHAIN);
-            if purpose >= Purpose::Ci {
+            if purpose.includes(Purpose::Ci) {
                 names.push(EBPF_LINTER);
             }
         }
@@ -238,5 +254,8 @@ mod tests {
         let (build, vm) = (wanted(Purpose::Build), wanted(Purpose::Vm));
         assert!(build.iter().all(|name| vm.contains(name)));
         assert!(!build.contains(&"busybox-static"));
+        let bench = wanted(Purpose::Bench);
+        assert!(bench.contains(&"openvpn") && bench.contains(&"iproute2"));
+        assert!(!bench.contains(&"git") && !wanted(Purpose::Ci).contains(&"openvpn"));
     }
 }

@@ -42,7 +42,9 @@ pub(crate) fn check(purpose: Purpose, distro: &str) -> Result<()> {
 }
 
 fn missing(purpose: Purpose) -> Vec<String> {
-    let programs = PROGRAMS.iter().filter(|(first, _)| *first <= purpose);
+    let programs = PROGRAMS
+        .iter()
+        .filter(|(first, _)| purpose.includes(*first));
     let absent = programs.filter(|(_, name)| command::find(name).is_none());
     let mut missing: Vec<_> = absent
         .map(|(_, name)| format!("the program {name}"))
@@ -56,7 +58,7 @@ fn missing(purpose: Purpose) -> Vec<String> {
     if Toolchain::find().is_none() {
         missing.push(format!("a Rust toolchain for eBPF: {}", toolchain::ADVICE));
     }
-    if purpose >= Purpose::Vm {
+    if purpose.includes(Purpose::Vm) {
         if Emulator::find().is_none() {
             missing.push(format!("the program {}", qemu::PROGRAM));
         }
