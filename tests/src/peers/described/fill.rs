@@ -19,7 +19,7 @@ pub(super) enum Scope {
 }
 
 /// What means something everywhere.
-const EVERYWHERE: [&str; 15] = [
+const EVERYWHERE: [&str; 16] = [
     "site",
     "dir",
     "peer_dir",
@@ -35,6 +35,7 @@ const EVERYWHERE: [&str; 15] = [
     "address",
     "peer_address",
     "kbit",
+    "bytes",
 ];
 
 /// What stands for a text with one part for each link.
@@ -125,6 +126,7 @@ fn of_link(here: &End<'_>, there: &End<'_>) -> Vec<(&'static str, String)> {
         ("address", here.link.address().to_string()),
         ("peer_address", there.link.address().to_string()),
         ("kbit", (here.link.shapes().0.rate_bps / 1000).to_string()),
+        ("bytes", (here.link.shapes().0.rate_bps / 8).to_string()),
     ]
 }
 
