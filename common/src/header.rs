@@ -100,6 +100,19 @@ impl Ipv4Header {
         ]);
     }
 
+    /// Replaces both addresses (wire order) and the time to live, and updates the checksum.
+    #[inline(always)]
+    pub fn set_arrival(&mut self, source: u32, destination: u32, ttl: u8) {
+        let (source, destination) = (split(source), split(destination));
+        self.set([
+            (4, u16::from_ne_bytes([ttl, self.protocol()])),
+            (6, source[0]),
+            (7, source[1]),
+            (8, destination[0]),
+            (9, destination[1]),
+        ]);
+    }
+
     /// Replaces total length, identification, flags and offset (all in host order) and updates the
     /// checksum.
     #[inline(always)]

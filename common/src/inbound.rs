@@ -66,10 +66,11 @@ pub const fn is_first(header: &Ipv4Header) -> bool {
     header.fragment() & OFFSET_MASK == 0
 }
 
-/// Gives a piece the addresses of the tunnel endpoints.
+/// Gives a piece the addresses of the tunnel endpoints, and a time to live, which means nothing here any more, that tells by which IVC it
+/// came.
 #[inline(always)]
 pub fn address(header: &mut Ipv4Header, ivc: &IvcRx) {
-    header.set_addresses(ivc.source, ivc.destination);
+    header.set_arrival(ivc.source, ivc.destination, ivc.mark());
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::scratch::fresh;
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.
@@ -173,8 +173,23 @@ pub struct IvcRx {
     pub destination: u32,
     /// The slot of this IVC in the map `IVC_COUNTERS`.
     pub counters: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// The slot of this IVC among those of its SVC, below [`MAX_IVCS`].
+    pub slot: u32,
+}
+
+impl IvcRx {
+    /// The time to live that an ESP packet has at its destination: it tells by which IVC the packet, or its first piece, came.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mark(&self) -> u8 {
+        (self.slot & SLOT_MASK) as u8 + 1
+    }
+
+    /// The slot that such a time to live tells.
+    #[must_use]
+    pub const fn marked(ttl: u8) -> usize {
+        ttl.wrapping_sub(1) as usize % MAX_IVCS
+    }
 }
 
 /// What crossed an IVC. Map `IVC_COUNTERS`, per CPU: the programs write, the controller reads.

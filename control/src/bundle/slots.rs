@@ -167,7 +167,7 @@ mod tests {
             source: 0,
             destination: 0,
             counters: 5,
-            reserved: 0,
+            slot: 0,
         };
         let mut slots = Slots::adopt(&[], &[(key, ivc)]);
         assert_eq!(slots.ivc(&id("lte"), None, 8), Some((0, true)));

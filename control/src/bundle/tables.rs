@@ -115,7 +115,8 @@ fn svc(
                 source: wire(endpoints.remote),
                 destination: wire(endpoints.local),
                 counters,
-                reserved: 0,
+                // No more than an SVC has slots.
+                slot: u32::try_from(position).unwrap_or_default(),
             };
             contents.ivcs.push((key, value));
         }

@@ -60,7 +60,7 @@ fn arrive(mut header: Ipv4Header, payload: &[u8]) {
         source: 0x0102_0304,
         destination: 0xff00_00ff,
         counters: 0,
-        reserved: 0,
+        slot: 3,
     };
     inbound::address(&mut header, &ivc);
     assert!(header.checksum_holds());

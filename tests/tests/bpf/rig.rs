@@ -82,7 +82,7 @@ impl Rig {
                 source: wire(ENDPOINTS.1),
                 destination: wire(ENDPOINTS.0),
                 counters: u32::from(slot),
-                reserved: 0,
+                slot: u32::from(slot),
             };
             arriving.push((key, value));
         }

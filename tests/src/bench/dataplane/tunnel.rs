@@ -57,7 +57,7 @@ pub(super) fn arriving(from: Ends, to: Ends, counters: u32) -> (IvcKey, IvcRx) {
         source: wire(to.0),
         destination: wire(to.1),
         counters,
-        reserved: 0,
+        slot: 0,
     };
     (key, value)
 }
