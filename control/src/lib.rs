@@ -14,6 +14,7 @@ pub mod liveness;
 mod metrics;
 pub mod offload;
 pub mod reconcile;
+pub mod reorder;
 pub mod session;
 mod subnets;
 pub mod suite;

@@ -204,6 +204,7 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
         field("split", &["mtu", "always", "whole-only"]),
         field("mss", &["auto", "off", "256", "9176"]),
         field("queue", &["1 ms", "100 ms", "10 s"]),
+        field("resequence", &["auto", "on", "off"]),
     ];
     (
         [1_usize..=4, 0..=4, 0..=4, 0..=4],

@@ -86,7 +86,7 @@ fn packets_pass_without_an_allocation() {
             let length = cut.write(at, &mut slot.0[HEADROOM..]).unwrap();
             let total = sealer.seal(&mut slot.0, length).unwrap();
             slot.1 = opener.open(&mut slot.0[..total]).unwrap();
-            std::hint::black_box(offload::flow(slot.as_ref()));
+            std::hint::black_box(offload::kin(slot.as_ref()));
         }
         joiner.plan(&slots, 0..count);
         let [unit] = joiner.units() else {

@@ -81,10 +81,10 @@ fn head(spec: &TunnelSpec, here: &Site) -> Result<String> {
 fn tunnel(spec: &TunnelSpec, name: &str, here: &Site, there: &Site, peer: &str) -> String {
     let (local, remote) = (here.lan().prefix(), there.lan().prefix());
     format!(
-        "  {name}:\n    bundle: all\n    split: {}\n    peer: {peer}\n\
+        "  {name}:\n    bundle: all\n    split: {}\n    resequence: {}\n    peer: {peer}\n\
          \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n\
          \x20   security: {{mode: negotiated, suites: [{}]}}\n",
-        spec.split, local.0, local.1, remote.0, remote.1, spec.suite,
+        spec.split, spec.resequence, local.0, local.1, remote.0, remote.1, spec.suite,
     )
 }
 

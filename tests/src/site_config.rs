@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use withy::config::{EngineChoice, Receive, SplitPolicy, Suite};
+use withy::config::{EngineChoice, Receive, Resequence, SplitPolicy, Suite};
 
 use crate::lab::{LAN_DEVICE, Lab, Link, Site};
 
@@ -43,6 +43,8 @@ pub struct TunnelSpec {
     pub suite: Suite,
     /// The split policy.
     pub split: SplitPolicy,
+    /// Whether packets are put back in order.
+    pub resequence: Resequence,
     /// Where links receive.
     pub receive: Receive,
     /// Which links make an IVC.
@@ -62,6 +64,7 @@ impl Default for TunnelSpec {
         Self {
             suite: Suite::AesGcm128,
             split: SplitPolicy::Mtu,
+            resequence: Resequence::Auto,
             receive: Receive::Auto,
             pairing: Pairing::Straight,
             queue: None,
@@ -162,11 +165,12 @@ impl TunnelSpec {
         let in_file = self.write_key(&keys, there, here)?;
         let (local, remote) = part.subnets;
         let mut text = format!(
-            "  {}:\n    bundle: all\n    split: {}\n\
+            "  {}:\n    bundle: all\n    split: {}\n    resequence: {}\n\
              \x20   endpoints: {{local: {}, remote: {}}}\n\
              \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n",
             part.name,
             self.split,
+            self.resequence,
             part.endpoints.0,
             part.endpoints.1,
             local.0,

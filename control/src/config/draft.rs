@@ -11,8 +11,8 @@ use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
     model::{
-        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, SplitPolicy,
-        Truth, Tunnel,
+        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, Resequence,
+        SplitPolicy, Truth, Tunnel,
     },
     sink::{At, Located},
     value::{
@@ -93,6 +93,7 @@ pub(super) struct TunnelDraft {
     pub(super) remote_subnets: Vec<Located<Ipv4Net>>,
     pub(super) ivcs: Vec<IvcDraft>,
     pub(super) split: Option<Located<SplitPolicy>>,
+    pub(super) resequence: Option<Located<Resequence>>,
     pub(super) mss: Option<Located<Mss>>,
     pub(super) queue: Option<Located<Delay>>,
     pub(super) keying: KeyingDraft,

@@ -83,6 +83,7 @@ fn finish_tunnel(
         split,
         mss: value(draft.mss).unwrap_or_else(|| default_mss(split)),
         queue: value(draft.queue).unwrap_or(Tunnel::DEFAULT_QUEUE),
+        resequence: value(draft.resequence).unwrap_or_default(),
         keying,
     };
     Some((draft.name?, tunnel))

@@ -34,7 +34,7 @@ pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
     Bundle, Config, EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive,
-    SplitPolicy, Subnets, Tunnel,
+    Resequence, SplitPolicy, Subnets, Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};

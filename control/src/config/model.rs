@@ -194,6 +194,8 @@ pub struct Tunnel {
     pub mss: Mss,
     /// The bound of each IVC's virtual queue.
     pub queue: Delay,
+    /// Whether packets that arrive are put back in order.
+    pub resequence: Resequence,
     /// How its ends, IVCs and keys come about.
     #[serde(flatten)]
     pub keying: Keying,
@@ -264,6 +266,19 @@ pub enum SplitPolicy {
     Always,
     /// Never; hosts are told the smaller MTU.
     WholeOnly,
+}
+
+/// Whether a tunnel's packets are put back in the order in which they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resequence {
+    /// While more of them come out of order than TCP bears.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Where a link's packets are received.
@@ -337,6 +352,7 @@ impl FromStr for Truth {
 
 choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
 choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "userspace" => Userspace);
+choice!(Resequence, "a way to keep order", "auto" => Auto, "on" => On, "off" => Off);
 choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
 
 #[cfg(test)]
@@ -349,6 +365,10 @@ mod tests {
             let policy: SplitPolicy = word.parse().expect("a legal word");
             assert_eq!(policy.to_string(), word);
             assert_eq!(serde_yaml::to_string(&policy).expect("a text").trim(), word);
+        }
+        for word in ["auto", "on", "off"] {
+            let resequence: Resequence = word.parse().expect("a legal word");
+            assert_eq!(resequence.to_string(), word);
         }
         for word in ["auto", "xdp", "tc"] {
             let receive: Receive = word.parse().expect("a legal word");

@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{self, Endpoints, Mss, Setting, SplitPolicy, Subnets},
+        config::{self, Endpoints, Mss, Resequence, Setting, SplitPolicy, Subnets},
         suite::Suite,
         vpn::{IvcMtu, Running, RunningIvc},
     };
@@ -114,6 +114,7 @@ mod tests {
             outbound: Vec::new(),
             inbound: Vec::new(),
             replay_window: 64,
+            resequence: Resequence::Auto,
         };
         assert_eq!(config.links["dsl"].mtu, Setting::Auto);
         [("t".parse().unwrap(), tunnel)].into()

@@ -22,7 +22,7 @@ pub use layout::{HEADROOM, TAILROOM};
 pub use opener::Opener;
 pub use refused::{Refusals, Refused};
 pub use sealer::Sealer;
-pub use tables::{Failed, Inbound, Outbound};
+pub use tables::{Failed, Inbound, Opened, Outbound};
 pub use window::{MAX_WINDOW, Window};
 
 /// What went through an SA.

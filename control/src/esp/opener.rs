@@ -77,6 +77,15 @@ impl Opener {
     ///
     /// Says why it is not believed. What is in `packet` then is of no use.
     pub fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, Refused> {
+        self.open_numbered(packet).map(|(inner, _)| inner)
+    }
+
+    /// Does the same, and returns the packet's whole sequence number with it.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn open_numbered(&self, packet: &mut [u8]) -> Result<(Range<usize>, u64), Refused> {
         let outer = self.outer(packet)?;
         let (number, text) = self.authenticate(&mut packet[outer..])?;
         self.accept(number)?;
@@ -93,7 +102,7 @@ impl Opener {
             inner::set_traffic_class(&mut packet[range.clone()], class);
         }
         self.tally.add(inner.length);
-        Ok(range)
+        Ok((range, number))
     }
 
     /// Checks the outer header, and returns its length in bytes.

@@ -17,7 +17,7 @@ use super::{
     inner::{Inner, ipv4_addresses},
 };
 use crate::{
-    config::{Endpoints, Subnets, TunnelName},
+    config::{Endpoints, Resequence, Subnets, TunnelName},
     reconcile::objects::EspKey,
     vpn::{Running, RunningSa, RunningTunnels},
 };
@@ -128,6 +128,20 @@ pub struct Inbound {
 struct Ingress {
     known: Arc<Known<Opener>>,
     subnets: Arc<Subnets>,
+    resequence: Resequence,
+}
+
+/// A packet that was inside an ESP packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Where it lies.
+    pub inner: Range<usize>,
+    /// The sequence number of the ESP packet, in full.
+    pub number: u64,
+    /// The SA's SPI.
+    pub spi: u32,
+    /// Whether its tunnel's packets are put back in order.
+    pub resequence: Resequence,
 }
 
 impl Inbound {
@@ -144,7 +158,12 @@ impl Inbound {
                 match keep(old, tunnel, sa, make) {
                     Ok(known) => {
                         let subnets = Arc::clone(&subnets);
-                        new.sas.insert(sa.spi.get(), Ingress { known, subnets });
+                        let ingress = Ingress {
+                            known,
+                            subnets,
+                            resequence: tunnel.resequence,
+                        };
+                        new.sas.insert(sa.spi.get(), ingress);
                     }
                     Err(unusable) => failed.push((name.clone(), unusable)),
                 }
@@ -153,15 +172,15 @@ impl Inbound {
         (new, failed)
     }
 
-    /// Opens an ESP packet in place; returns where the packet lies that was inside.
+    /// Opens an ESP packet in place.
     ///
     /// # Errors
     ///
     /// It is not believed, or its content is none of its tunnel's.
-    pub fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, Refused> {
+    pub fn open(&self, packet: &mut [u8]) -> Result<Opened, Refused> {
         let spi = Opener::spi_of(packet).ok_or(Refused::Length)?;
         let ingress = self.sas.get(&spi).ok_or(Refused::UnknownSpi)?;
-        let inner = ingress.known.sa.open(packet)?;
+        let (inner, number) = ingress.known.sa.open_numbered(packet)?;
         let (source, destination) =
             ipv4_addresses(&packet[inner.clone()]).ok_or(Refused::NoTunnel)?;
         let within = |subnets: &[Ipv4Net], address| subnets.iter().any(|net| net.contains(address));
@@ -169,7 +188,18 @@ impl Inbound {
         if !within(&subnets.remote, &source) || !within(&subnets.local, &destination) {
             return Err(Refused::Selector);
         }
-        Ok(inner)
+        Ok(Opened {
+            inner,
+            number,
+            spi,
+            resequence: ingress.resequence,
+        })
+    }
+
+    /// Whether there is an SA with this SPI.
+    #[must_use]
+    pub fn has(&self, spi: u32) -> bool {
+        self.sas.contains_key(&spi)
     }
 
     /// What went through an SA.

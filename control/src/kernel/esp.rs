@@ -6,10 +6,14 @@ use std::{
     array, fmt,
     io::{self, IoSlice, IoSliceMut},
     os::fd::AsRawFd,
+    time::Duration,
 };
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
-use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force},
+};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use withy_common::header::ESP;
 /// How many packets the kernel is given or asked for at a time.
@@ -101,6 +105,9 @@ fn bind(socket: &Socket, device: u32) -> io::Result<()> {
     socket.bind(&address)
 }
 
+/// How long a thread waits for a packet before it looks what else there is to do.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Where ESP packets come in; threads take turns.
 #[derive(Debug)]
 pub struct EspReceiver(Socket);
@@ -133,7 +140,22 @@ impl EspReceiver {
             Some(Protocol::from(i32::from(ESP))),
         )?;
         set_socket_recv_buffer_size_force(&socket, BUFFER)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
+    }
+
+    /// Waits for packets, but no longer than a time; returns whether there are any.
+    ///
+    /// # Errors
+    ///
+    /// A signal came in between.
+    pub fn wait(&self, time: Duration) -> io::Result<bool> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        let mut events = [PollFd::new(&self.0, PollFlags::IN)];
+        Ok(poll(&mut events, Some(&timeout))? > 0)
     }
 
     /// Waits for ESP packets to any address of the machine, put together from their fragments, headers included. Takes what is there,
@@ -141,7 +163,7 @@ impl EspReceiver {
     ///
     /// # Errors
     ///
-    /// A signal came in between.
+    /// A signal came in between, or nothing for a while.
     pub fn receive<B: AsMut<[u8]>>(
         &self,
         received: &mut Received,

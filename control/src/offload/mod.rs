@@ -13,7 +13,7 @@ mod tests;
 pub use cut::{Cut, take};
 pub use header::{Header, Kind, LEN as HEADER};
 pub use join::{Joiner, Unit};
-pub use segment::flow;
+pub use segment::kin;
 
 /// What the kernel hands over is no super-packet that can be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

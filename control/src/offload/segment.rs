@@ -1,5 +1,6 @@
 //! The headers of a TCP segment or a UDP datagram over IPv4.
 
+use crate::reorder::Kin;
 use withy_common::{
     checksum::{fold, sum_bytes},
     header::{MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP},
@@ -15,6 +16,7 @@ const UDP_HEADER: usize = 8;
 /// Bits in [`Headers::flags`].
 pub(super) mod flag {
     pub(in crate::offload) const FIN: u8 = 0x01;
+    pub(in crate::offload) const SYN: u8 = 0x02;
     pub(in crate::offload) const PSH: u8 = 0x08;
     pub(in crate::offload) const ACK: u8 = 0x10;
     pub(in crate::offload) const ECE: u8 = 0x40;
@@ -110,10 +112,28 @@ pub(super) fn write_network(packet: &mut [u8], network: usize, total: u16, ident
     packet[10..12].copy_from_slice(&checksum.to_ne_bytes());
 }
 
-/// A number that packets of one flow have in common, whichever way it goes on from there: the addresses, and the ports where there are
-/// any.
+/// Finds out what a packet is to the connection that it belongs to. Of what has no ports, or is a fragment, that is all between the same
+/// addresses.
 #[must_use]
-pub fn flow(packet: &[u8]) -> u32 {
+pub fn kin(packet: &[u8]) -> Kin {
+    let headers = Headers::read(packet);
+    let bytes = headers
+        .filter(|headers| headers.protocol == TCP)
+        .map(|headers| {
+            let tcp = &packet[headers.network..headers.all];
+            let first = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+            // SYN and FIN have a number each (RFC 9293 section 3.4).
+            let marks = u32::from(tcp[13] & flag::SYN != 0) + u32::from(tcp[13] & flag::FIN != 0);
+            let length = u32::try_from(headers.total - headers.all).unwrap_or_default();
+            (first, first.wrapping_add(length + marks))
+        });
+    Kin {
+        flow: flow(packet),
+        bytes,
+    }
+}
+
+fn flow(packet: &[u8]) -> u32 {
     let Some(headers) = Headers::read(packet) else {
         let addresses = packet.get(12..IPV4).unwrap_or_default();
         return mix(sum_bytes(addresses));

@@ -163,7 +163,7 @@ proptest! {
                 prop_assert!(cut.write(at, &mut [0; 300]).is_some());
             }
         }
-        let _any = flow(&bytes);
+        let _any = kin(&bytes);
     }
 }
 
@@ -269,7 +269,11 @@ fn flows_are_told_apart_by_ports_and_both_ways_of_a_fragment_are_alike() {
     let one = packet(TCP, [1, 2, 3, 4], 0, 0x10, b"");
     let other = packet(TCP, [1, 2, 3, 5], 0, 0x10, b"");
     let later = packet(TCP, [1, 2, 3, 4], 99, 0x18, b"more");
-    assert_ne!(flow(&one), flow(&other));
-    assert_eq!(flow(&one), flow(&later));
-    assert_eq!(flow(&[]), flow(&[0x45; 5]));
+    assert_ne!(kin(&one).flow, kin(&other).flow);
+    assert_eq!(kin(&one).flow, kin(&later).flow);
+    assert_eq!(kin(&later).bytes, Some((99, 103)));
+    let first = packet(TCP, [1, 2, 3, 4], u32::MAX, 0x03, b"");
+    assert_eq!(kin(&first).bytes, Some((u32::MAX, 1)), "SYN and FIN count");
+    assert_eq!(kin(&packet(UDP, [1, 2, 3, 4], 0, 0, b"x")).bytes, None);
+    assert_eq!(kin(&[]), kin(&[0x45; 5]));
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use crate::{
     config::{
-        Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Sa, Setting, SplitPolicy,
-        Subnets, Suite, Tunnel, TunnelName,
+        Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Resequence, Sa, Setting,
+        SplitPolicy, Subnets, Suite, Tunnel, TunnelName,
     },
     reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
 };
@@ -33,6 +33,8 @@ pub struct Running {
     pub inbound: Vec<RunningSa>,
     /// The anti-replay window in packets.
     pub replay_window: u32,
+    /// Whether packets that arrive are put back in order.
+    pub resequence: Resequence,
 }
 
 /// An IVC of a running tunnel.
@@ -128,6 +130,7 @@ impl Running {
             split: tunnel.split,
             mss: tunnel.mss,
             queue: tunnel.queue,
+            resequence: tunnel.resequence,
             suite: manual.suite,
             outbound: vec![RunningSa::manual(&manual.outbound)?],
             inbound: vec![RunningSa::manual(&manual.inbound)?],

@@ -16,6 +16,7 @@ mod links;
 mod liveness;
 mod negotiation;
 mod operator;
+mod order;
 mod policies;
 mod refusal;
 mod repair;
@@ -129,6 +130,7 @@ pub fn all() -> Vec<Scenario> {
         attacks::SCENARIOS,
         hub::SCENARIOS,
         operator::SCENARIOS,
+        order::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,

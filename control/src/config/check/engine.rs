@@ -2,7 +2,7 @@
 
 use crate::{
     config::{
-        EngineChoice, Tunnel,
+        EngineChoice, Resequence, Tunnel,
         draft::{ConfigDraft, TunnelDraft},
         sink::{At, Located, Sink},
     },
@@ -17,12 +17,33 @@ pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
         .and_then(|gateway| gateway.engine.as_ref());
     match engine.map_or(EngineChoice::Auto, |engine| engine.value) {
         EngineChoice::Userspace => aeads(draft, sink),
-        EngineChoice::Kernel => windows(draft, |at, message, help| sink.error(at, message, help)),
-        EngineChoice::Auto => windows(draft, |at, message, _| {
-            let help =
-                "it takes that many where `auto` chooses it; write engine: userspace for more";
-            sink.warning(at, message, help);
-        }),
+        EngineChoice::Kernel => {
+            windows(draft, |at, message, help| sink.error(at, message, help));
+            order(draft, |at, message, help| sink.error(at, message, help));
+        }
+        EngineChoice::Auto => {
+            windows(draft, |at, message, _| {
+                let help =
+                    "it takes that many where `auto` chooses it; write engine: userspace for more";
+                sink.warning(at, message, help);
+            });
+            order(draft, |at, message, _| {
+                let help = "write engine: userspace, or leave it out";
+                sink.warning(at, message, help);
+            });
+        }
+    }
+}
+
+/// The kernel's engine takes packets as they come.
+fn order(draft: &ConfigDraft, mut tell: impl FnMut(&At, String, String)) {
+    let on = |setting: &&Located<Resequence>| setting.value == Resequence::On;
+    let settings = draft.tunnels.iter();
+    let settings = settings.filter_map(|tunnel| tunnel.resequence.as_ref());
+    for setting in settings.filter(on) {
+        let message = "the kernel's engine does not put packets back in order".to_owned();
+        let help = "write auto or off, or engine: userspace".to_owned();
+        tell(&setting.at, message, help);
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
     let split = map.optional("split", sink, Field::parse);
     let mss = map.optional("mss", sink, Field::parse);
     let queue = map.optional("queue", sink, queue);
+    let resequence = map.optional("resequence", sink, Field::parse);
     let (keying, endpoints, ivcs) = if is_manual(field) {
         manual(&mut map, sink)
     } else {
@@ -49,6 +50,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         split,
         mss,
         queue,
+        resequence,
         keying,
     }
 }

@@ -1,22 +1,33 @@
-//! What comes from links: opened, and handed to the kernel.
+//! What comes from links: opened, put back in order, and handed to the kernel.
 
 use std::{
     io::{self, IoSlice},
-    ops::Range,
+    mem,
+    sync::Arc,
+    time::Duration,
 };
 
-use super::Shared;
+use withy_common::maps::IvcRx;
+
+use super::{
+    Shared,
+    lanes::Turn,
+    order::{Order, Packet},
+};
 use crate::{
-    esp::{Inbound, Refused},
+    esp::{Inbound, Opened, Refused},
     kernel::{
         esp::{BATCH, Received},
         tun::Writer,
     },
     offload::{self, HEADER, Header, Joiner, Unit},
+    reorder::Arrival,
 };
 
 /// The longest IP packet, in bytes.
 const LONGEST: usize = 65_535;
+/// How many buffers a thread keeps for packets to come.
+const SPARES: usize = 4 * BATCH;
 
 /// One of the threads that receive. They take turns: whoever has received a whole batch, behind which there may be more, lets the next one
 /// receive; while there is less, one thread does it all.
@@ -24,16 +35,19 @@ pub(super) struct Inward<'s> {
     shared: &'s Shared,
     received: Received,
     slots: Vec<Slot>,
+    /// The SAs as they were last.
+    table: Arc<Inbound>,
+    /// What goes on, in order.
+    out: Vec<Packet>,
+    spares: Vec<Box<[u8]>>,
     joiner: Joiner,
 }
 
-/// A packet as it came, and what was inside.
+/// A packet as it came, and what was inside if it is to be believed.
 struct Slot {
     buffer: Box<[u8]>,
     length: usize,
-    /// Where the packet lies that was inside; empty if there was none to be believed.
-    inner: Range<usize>,
-    lane: usize,
+    opened: Option<Opened>,
 }
 
 impl AsMut<[u8]> for Slot {
@@ -42,24 +56,20 @@ impl AsMut<[u8]> for Slot {
     }
 }
 
-impl AsRef<[u8]> for Slot {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer[self.inner.clone()]
-    }
-}
-
 impl<'s> Inward<'s> {
     pub(super) fn new(shared: &'s Shared) -> Self {
         let slot = || Slot {
-            buffer: vec![0; LONGEST].into(),
+            buffer: buffer(),
             length: 0,
-            inner: 0..0,
-            lane: 0,
+            opened: None,
         };
         Self {
             shared,
             received: Received::default(),
             slots: (0..BATCH).map(|_| slot()).collect(),
+            table: Arc::default(),
+            out: Vec::with_capacity(BATCH),
+            spares: (0..SPARES).map(|_| buffer()).collect(),
             joiner: Joiner::new(BATCH),
         }
     }
@@ -73,66 +83,141 @@ impl<'s> Inward<'s> {
             let turn = intake.number();
             if count == BATCH {
                 drop(intake);
-                self.open(count);
-                self.deliver(count, turn);
+                self.work(count, turn);
                 intake = lanes.intake();
             } else {
-                self.open(count);
-                self.deliver(count, turn);
+                self.work(count, turn);
             }
         }
     }
 
+    /// Receives what there is; nothing once it is time to let go of what waits.
     fn receive(&mut self) -> io::Result<usize> {
+        if let Some(deadline) = self.shared.deadline() {
+            let left = deadline.saturating_sub(self.shared.now());
+            // Rounded up, so that it is time afterwards.
+            if !self.shared.receiver.wait(left + Duration::from_millis(1))? {
+                return Ok(0);
+            }
+        }
+        let slots = &mut self.slots;
         let mut lengths = [0; BATCH];
-        let count =
-            self.shared
-                .receiver
-                .receive(&mut self.received, &mut self.slots, |at, length| {
-                    lengths[at] = length;
-                })?;
+        let count = self
+            .shared
+            .receiver
+            .receive(&mut self.received, slots, |at, length| {
+                lengths[at] = length;
+            })?;
         for (slot, length) in self.slots.iter_mut().zip(lengths) {
             slot.length = length;
         }
         Ok(count)
     }
 
-    fn open(&mut self, count: usize) {
-        let table: &Inbound = &self.shared.inbound();
+    fn work(&mut self, count: usize, turn: Turn) {
+        let table = self.shared.inbound();
+        self.open(count, &table);
+        let lanes = &self.shared.lanes;
+        lanes.sequence(turn, || {
+            let mut order = self.shared.order();
+            self.arrange(count, &table, &mut order);
+        });
+        self.deliver(turn);
+        let buffers = self.out.drain(..).map(|packet| packet.buffer);
+        let room = SPARES.saturating_sub(self.spares.len());
+        self.spares.extend(buffers.take(room));
+    }
+
+    fn open(&mut self, count: usize, table: &Inbound) {
         for slot in &mut self.slots[..count] {
             let packet = slot.buffer.get_mut(..slot.length).unwrap_or_default();
-            slot.inner = table.open(packet).unwrap_or_else(|reason| {
-                self.shared.refusals.add(reason);
-                0..0
-            });
-            slot.lane = self.shared.lanes.of(offload::flow(slot.as_ref()));
+            let opened = table.open(packet);
+            let refused = |reason: &Refused| self.shared.refusals.add(*reason);
+            slot.opened = opened.inspect_err(refused).ok();
         }
     }
 
-    fn deliver(&mut self, count: usize, turn: super::lanes::Turn) {
+    /// Puts what was opened in order, with what came before.
+    fn arrange(&mut self, count: usize, table: &Arc<Inbound>, order: &mut Order) {
+        let time = self.shared.now();
+        if !Arc::ptr_eq(&self.table, table) {
+            order.follow(table, &mut self.out);
+            self.table = Arc::clone(table);
+        }
+        for slot in &mut self.slots[..count] {
+            let Some(opened) = slot.opened.take() else {
+                continue;
+            };
+            // The program that received it has left word.
+            let ivc = IvcRx::marked(slot.buffer[8]);
+            let buffer = self.spares.pop().unwrap_or_else(buffer);
+            let mut packet = Packet {
+                buffer: mem::replace(&mut slot.buffer, buffer),
+                inner: opened.inner,
+                lane: 0,
+            };
+            let kin = offload::kin(packet.as_ref());
+            packet.lane = self.shared.lanes.of(kin.flow);
+            let arrival = Arrival {
+                number: opened.number,
+                slot: ivc,
+                time,
+                kin,
+            };
+            order.push(
+                (opened.spi, opened.resequence),
+                arrival,
+                packet,
+                &mut self.out,
+            );
+        }
+        let deadline = order.expire(time, &mut self.out);
+        self.shared.set_deadline(deadline);
+    }
+
+    fn deliver(&mut self, turn: Turn) {
         let device = self.shared.device();
-        for lane in 0..self.shared.lanes.count() {
-            let members = (0..count).filter(|at| {
-                let slot = &self.slots[*at];
-                slot.lane == lane && !slot.inner.is_empty()
-            });
-            self.joiner.plan(&self.slots, members);
-            self.shared.lanes.deliver(lane, turn, || {
-                let stuck = write(&self.joiner, &mut self.slots, device.as_deref());
+        let device = device.as_deref();
+        let lanes = &self.shared.lanes;
+        for lane in 0..lanes.count() {
+            let joiner = &mut self.joiner;
+            let mut chunks = self.out.chunks_mut(BATCH);
+            // What is planned before the turn is planned beside others.
+            let first = chunks.next().unwrap_or_default();
+            plan(joiner, first, lane);
+            lanes.deliver(lane, turn, || {
+                let mut stuck = write(joiner, first, device);
+                for chunk in chunks {
+                    plan(joiner, chunk, lane);
+                    stuck += write(joiner, chunk, device);
+                }
                 self.shared.refusals.add_many(Refused::Stuck, stuck);
             });
         }
     }
 }
 
+fn buffer() -> Box<[u8]> {
+    vec![0; LONGEST].into()
+}
+
+/// Plans what goes by a lane.
+fn plan(joiner: &mut Joiner, packets: &[Packet], lane: usize) {
+    joiner.plan(
+        packets,
+        (0..packets.len()).filter(|at| packets[*at].lane == lane),
+    );
+}
+
 /// Hands what is planned to the kernel; returns how many packets it did not take.
-fn write(joiner: &Joiner, slots: &mut [Slot], device: Option<&Writer>) -> u64 {
+fn write(joiner: &Joiner, packets: &mut [Packet], device: Option<&Writer>) -> u64 {
     let mut stuck = 0;
     for unit in joiner.units() {
-        let pushes = unit.pushes(slots[unit.last()].as_ref());
-        let first = &mut slots[unit.first()];
+        let pushes = unit.pushes(packets[unit.last()].as_ref());
+        let first = &mut packets[unit.first()];
         let header = unit.finish(&mut first.buffer[first.inner.clone()], pushes);
-        let written = device.is_some_and(|device| write_unit(joiner, unit, &header, slots, device));
+        let written =
+            device.is_some_and(|device| write_unit(joiner, unit, &header, packets, device));
         if !written {
             stuck += unit.count() as u64;
         }
@@ -144,16 +229,16 @@ fn write_unit(
     joiner: &Joiner,
     unit: &Unit,
     header: &Header,
-    slots: &[Slot],
+    packets: &[Packet],
     device: &Writer,
 ) -> bool {
     let header: [u8; HEADER] = header.bytes();
     let mut parts = [IoSlice::new(&[]); BATCH + 1];
     parts[0] = IoSlice::new(&header);
-    parts[1] = IoSlice::new(slots[unit.first()].as_ref());
+    parts[1] = IoSlice::new(packets[unit.first()].as_ref());
     let mut count = 2;
     for at in joiner.rest(unit) {
-        parts[count] = IoSlice::new(&slots[at].as_ref()[unit.headers()..]);
+        parts[count] = IoSlice::new(&packets[at].as_ref()[unit.headers()..]);
         count += 1;
     }
     device.write(&parts[..count]).is_ok()

@@ -12,7 +12,9 @@ pub(super) struct Turn(u64);
 #[derive(Debug)]
 pub(super) struct Lanes {
     next: Mutex<u64>,
-    lanes: Vec<Lane>,
+    /// What batches pass before all others.
+    sequence: Lane,
+    by_flow: Vec<Lane>,
 }
 
 /// Where the batches of a lane are.
@@ -38,19 +40,20 @@ impl Lanes {
     pub(super) fn new(count: usize) -> Self {
         Self {
             next: Mutex::default(),
-            lanes: (0..count.max(1)).map(|_| Lane::default()).collect(),
+            sequence: Lane::default(),
+            by_flow: (0..count.max(1)).map(|_| Lane::default()).collect(),
         }
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lanes.len()
+        self.by_flow.len()
     }
 
     /// The lane of a flow.
     pub(super) fn of(&self, flow: u32) -> usize {
         // As many flows for each: the upper half of the product.
-        let count = self.lanes.len() as u64;
+        let count = self.by_flow.len() as u64;
         usize::try_from((u64::from(flow) * count) >> 32).unwrap_or_default()
     }
 
@@ -59,17 +62,27 @@ impl Lanes {
         Intake(lock(&self.next))
     }
 
+    /// Does for a batch what must be done in the order of batches, whatever the flow. Every batch must pass here, before all lanes.
+    pub(super) fn sequence(&self, turn: Turn, body: impl FnOnce()) {
+        self.sequence.pass(turn, body);
+    }
+
     /// Delivers what a batch has for a lane, once all batches before it have. Every batch must pass every lane, in the order of their
     /// numbers, also with nothing to deliver.
     pub(super) fn deliver(&self, lane: usize, turn: Turn, deliver: impl FnOnce()) {
-        let lane = &self.lanes[lane];
+        self.by_flow[lane].pass(turn, deliver);
+    }
+}
+
+impl Lane {
+    fn pass(&self, turn: Turn, body: impl FnOnce()) {
         let waits = |at: &mut u64| *at != turn.0;
-        let at = lane.passed.wait_while(lock(&lane.turn), waits);
+        let at = self.passed.wait_while(lock(&self.turn), waits);
         drop(at);
         // Nobody else has this number.
-        deliver();
-        *lock(&lane.turn) = turn.0 + 1;
-        lane.passed.notify_all();
+        body();
+        *lock(&self.turn) = turn.0 + 1;
+        self.passed.notify_all();
     }
 }
 
@@ -87,9 +100,10 @@ mod tests {
     fn lanes_keep_the_order_in_which_batches_were_taken() {
         let lanes = Lanes::new(3);
         let delivered: Vec<Mutex<Vec<u64>>> = (0..3).map(|_| Mutex::default()).collect();
+        let sequenced: Mutex<Vec<u64>> = Mutex::default();
         thread::scope(|scope| {
             for seed in 0..4 {
-                let (lanes, delivered) = (&lanes, &delivered);
+                let (lanes, delivered, sequenced) = (&lanes, &delivered, &sequenced);
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::with_seed(seed);
                     for _ in 0..200 {
@@ -98,6 +112,7 @@ mod tests {
                         if random.u8(..) < 20 {
                             thread::sleep(Duration::from_micros(random.u64(..50)));
                         }
+                        lanes.sequence(turn, || sequenced.lock().unwrap().push(turn.0));
                         for (lane, delivered) in delivered.iter().enumerate() {
                             lanes.deliver(lane, turn, || delivered.lock().unwrap().push(turn.0));
                         }
@@ -105,7 +120,7 @@ mod tests {
                 });
             }
         });
-        for lane in delivered {
+        for lane in delivered.into_iter().chain([sequenced]) {
             assert!(lane.into_inner().unwrap().into_iter().eq(0..800));
         }
     }

@@ -2,21 +2,23 @@
 
 mod inward;
 mod lanes;
+mod order;
 mod outward;
 mod probe;
 
 use std::{
     io,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use tracing::{info, warn};
 
-use self::{inward::Inward, lanes::Lanes, outward::Outward};
+use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward};
 use crate::{
     api::{
         report::EngineReport,
@@ -30,6 +32,7 @@ use crate::{
         tun::{Queue, Tun, Writer},
     },
     reconcile::objects::Spi,
+    reorder::Time,
     vpn::{self, RunningTunnels},
 };
 
@@ -60,8 +63,15 @@ struct Shared {
     bundle: AtomicU32,
     receiver: EspReceiver,
     lanes: Lanes,
+    order: Mutex<Order>,
+    /// When something in `order` has waited as long as it may, in nanoseconds after `start`.
+    deadline: AtomicU64,
+    start: Instant,
     refusals: Refusals,
 }
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
 
 /// Why the engine's device is not there.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +202,9 @@ impl Userspace {
             bundle: AtomicU32::default(),
             receiver: EspReceiver::open()?,
             lanes: Lanes::new(threads),
+            order: Mutex::default(),
+            deadline: AtomicU64::new(NEVER),
+            start: Instant::now(),
             refusals: Refusals::default(),
         });
         for number in 0..threads {
@@ -291,6 +304,25 @@ impl Shared {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time since the engine was started.
+    fn now(&self) -> Time {
+        self.start.elapsed()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let deadline = self.deadline.load(Relaxed);
+        (deadline != NEVER).then(|| Time::from_nanos(deadline))
+    }
+
+    fn set_deadline(&self, deadline: Option<Time>) {
+        let nanos = deadline.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        self.deadline.store(nanos.unwrap_or(NEVER), Relaxed);
     }
 
     fn bundle(&self) -> u32 {

@@ -29,6 +29,7 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Optio
         split: tunnel.split,
         mss: tunnel.mss,
         queue: tunnel.queue,
+        resequence: tunnel.resequence,
         suite: agreed.suite,
         outbound: sas(&agreed.outbound)?,
         inbound: sas(&agreed.inbound)?,

@@ -57,7 +57,7 @@ impl Known {
 mod tests {
     use super::*;
     use crate::{
-        config::{Delay, Endpoints, Mss, SplitPolicy, Subnets},
+        config::{Delay, Endpoints, Mss, Resequence, SplitPolicy, Subnets},
         suite::Suite,
         vpn::Running,
     };
@@ -87,6 +87,7 @@ mod tests {
             outbound: outbound.iter().map(sa).collect(),
             inbound: vec![sa(&(0x1001, 9))],
             replay_window: 64,
+            resequence: Resequence::Auto,
         };
         [("t".parse().unwrap(), tunnel)].into()
     }

@@ -2,7 +2,7 @@ use withy_common::header::ESP;
 
 use super::*;
 use crate::{
-    config::{Delay, Mss, SplitPolicy},
+    config::{Delay, Mss, Resequence, SplitPolicy},
     esp::{HEADROOM, TAILROOM},
     reconcile::objects::Spi,
     suite::Suite,
@@ -43,6 +43,7 @@ fn tunnel(number: u8, turned: bool, spis: &[u32]) -> (TunnelName, Running) {
         outbound: sas(here),
         inbound: sas(there),
         replay_window: 64,
+        resequence: Resequence::Auto,
     };
     (format!("t{number}").parse().unwrap(), running)
 }
@@ -121,8 +122,8 @@ fn new_keys_take_over_and_old_ones_still_open() {
     assert_eq!(third[24..28], [0, 0, 0, 2]);
     for sealed in [&second, &first, &third] {
         let mut sealed = sealed.clone();
-        let inner = inbound.open(&mut sealed).unwrap();
-        assert_eq!(sealed[inner], data);
+        let opened = inbound.open(&mut sealed).unwrap();
+        assert_eq!(sealed[opened.inner], data);
     }
     assert_eq!(inbound.open(&mut first.clone()), Err(Refused::Replayed));
     let (later, _) = inbound.follow(&[tunnel(1, true, &[0x2000])].into());

@@ -1,0 +1,135 @@
+//! Which numbers are still to come.
+
+use std::time::Duration;
+
+use withy_common::maps::MAX_IVCS;
+
+use super::{Arrival, Time};
+
+/// How far ahead of what is missing numbers are looked at; a power of two.
+const WINDOW: u64 = 8_192;
+const WORD: u64 = u64::BITS as u64;
+const WORDS: usize = (WINDOW / WORD) as usize;
+
+/// An IVC that has brought nothing for so long carries nothing just now.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// What the numbers so far say.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    /// Everything before it has come or is given up. Nothing until the first packet.
+    next: Option<u64>,
+    /// The highest number that has come.
+    top: u64,
+    /// Which numbers from `next` on have come, in words that go round.
+    come: Box<[u64; WORDS]>,
+    /// What each IVC has brought last, and when.
+    newest: [Option<(u64, Time)>; MAX_IVCS],
+}
+
+/// What a number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// How far it is behind the highest so far; 0 for that itself.
+    pub(super) behind: u64,
+    /// It had been given up.
+    pub(super) too_late: bool,
+    /// How many numbers are given up because of it.
+    pub(super) given_up: u64,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self {
+            next: None,
+            top: 0,
+            come: Box::new([0; WORDS]),
+            newest: [None; MAX_IVCS],
+        }
+    }
+}
+
+impl Gaps {
+    /// Takes note of a packet.
+    pub(super) fn see(&mut self, arrival: &Arrival) -> Seen {
+        let Arrival {
+            number, slot, time, ..
+        } = *arrival;
+        self.top = self.top.max(number);
+        let behind = self.top - number;
+        let next = *self.next.get_or_insert(number);
+        let place = &mut self.newest[slot % MAX_IVCS];
+        *place = Some((place.map_or(number, |(last, _)| last.max(number)), time));
+        let mut given_up = 0;
+        if number >= next.saturating_add(WINDOW) {
+            given_up += self.give_up_before(number - WINDOW + 1);
+        }
+        let too_late = number < next;
+        if !too_late {
+            self.come[word(number)] |= bit(number);
+            self.advance();
+            // In order, which is nearly always, there is nothing to give up.
+            if self.next.is_some_and(|next| next <= self.top) {
+                given_up += self.give_up_before(self.floor(time));
+            }
+        }
+        Seen {
+            behind,
+            too_late,
+            given_up,
+        }
+    }
+
+    /// Whether nothing before a number is still to come.
+    pub(super) fn settled_before(&self, number: u64) -> bool {
+        // What `next` names has not come.
+        self.next.is_none_or(|next| number <= next)
+    }
+
+    /// Gives up what is missing before a number; returns how many.
+    pub(super) fn give_up_before(&mut self, number: u64) -> u64 {
+        let Some(next) = self.next.filter(|next| *next < number) else {
+            return 0;
+        };
+        let missing = self.missing_before(number);
+        // What is forgotten makes room at the other end.
+        for old in next..number.min(next + WINDOW) {
+            self.come[word(old)] &= !bit(old);
+        }
+        self.next = Some(number);
+        self.advance();
+        missing
+    }
+
+    fn missing_before(&self, number: u64) -> u64 {
+        let next = self.next.unwrap_or(number);
+        let seen =
+            (next..number.min(next + WINDOW)).filter(|at| self.come[word(*at)] & bit(*at) != 0);
+        number.saturating_sub(next) - seen.count() as u64
+    }
+
+    /// What every IVC that is alive has passed: each keeps the order of what it carries.
+    fn floor(&self, now: Time) -> u64 {
+        let alive = self.newest.iter().flatten();
+        let alive = alive.filter(|(_, last)| now.saturating_sub(*last) < QUIET);
+        alive.map(|(number, _)| *number).min().unwrap_or_default()
+    }
+
+    /// Goes over what has come.
+    fn advance(&mut self) {
+        let Some(mut next) = self.next else { return };
+        while self.come[word(next)] & bit(next) != 0 {
+            self.come[word(next)] &= !bit(next);
+            next += 1;
+        }
+        self.next = Some(next);
+    }
+}
+
+fn word(number: u64) -> usize {
+    usize::try_from(number / WORD).unwrap_or_default() % WORDS
+}
+
+const fn bit(number: u64) -> u64 {
+    1 << (number % WORD)
+}

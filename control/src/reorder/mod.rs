@@ -1,0 +1,228 @@
+//! Packets of a tunnel back in the order in which they were sent.
+//!
+//! Every packet has a number, and came by one of the tunnel's IVCs, each of which keeps the order of what it carries. A packet waits only
+//! while one before it may still come, and a number is given up by the rule of multilink PPP (RFC 1990 section 4.1): once every IVC that
+//! is alive has brought something newer, it is lost, not late. Nothing waits longer than a bound, and no more than so many packets wait.
+//!
+//! What is missing is not known to be of one flow or another. But a TCP segment tells whether it is what its own connection wants next:
+//! then it does not wait for anybody, so that the loss of one connection never holds up others.
+
+mod auto;
+mod flows;
+mod gaps;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, time::Duration};
+
+use self::{auto::Auto, flows::Flows, gaps::Gaps};
+use crate::config::Resequence;
+
+/// How many packets of a tunnel may wait.
+pub const MOST_HELD: usize = 1_024;
+
+/// A packet's time of arrival, since any moment that is the same for all.
+pub type Time = Duration;
+
+/// What a packet is to the connection that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// The connection: a number that all its packets have, and few others.
+    pub flow: u32,
+    /// Of a TCP segment, the number of its first byte, and the number that follows on its last.
+    pub bytes: Option<(u32, u32)>,
+}
+
+/// What is known of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its number among all of the tunnel.
+    pub number: u64,
+    /// The slot of the IVC that it came by, below [`withy_common::maps::MAX_IVCS`].
+    pub slot: usize,
+    /// When it came.
+    pub time: Time,
+    /// What it is to its connection.
+    pub kin: Kin,
+}
+
+/// A packet that waits.
+#[derive(Debug)]
+struct Held<P> {
+    number: u64,
+    since: Time,
+    kin: Kin,
+    packet: P,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Packets that came in order.
+    pub in_order: u64,
+    /// Packets that came after one with a higher number.
+    pub late: u64,
+    /// Packets that waited.
+    pub held: u64,
+    /// Numbers that were given up by the rule of multilink PPP.
+    pub lost: u64,
+    /// Packets that waited as long as they may, or were too many.
+    pub expired: u64,
+    /// Packets that came when their number had been given up already.
+    pub too_late: u64,
+}
+
+/// The packets of one tunnel.
+#[derive(Debug)]
+pub struct Resequencer<P> {
+    gaps: Gaps,
+    flows: Flows,
+    /// In the order of their numbers.
+    held: VecDeque<Held<P>>,
+    /// Since when the one waits that has waited longest.
+    oldest: Option<Time>,
+    /// How long a packet may wait.
+    bound: Duration,
+    auto: Auto,
+    figures: Figures,
+}
+
+impl<P> Resequencer<P> {
+    /// Begins with whatever comes first. No packet waits longer than `bound`.
+    #[must_use]
+    pub fn new(bound: Duration) -> Self {
+        Self {
+            gaps: Gaps::default(),
+            flows: Flows::default(),
+            held: VecDeque::new(),
+            oldest: None,
+            bound,
+            auto: Auto::default(),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Takes a packet, and hands on what goes to its destination now, in this order.
+    pub fn push(
+        &mut self,
+        policy: Resequence,
+        arrival: Arrival,
+        packet: P,
+        mut deliver: impl FnMut(P),
+    ) {
+        let seen = self.gaps.see(&arrival);
+        let disturbed = self.auto.see(seen.behind);
+        self.figures.lost += seen.given_up;
+        if seen.behind == 0 {
+            self.figures.in_order += 1;
+        } else {
+            self.figures.late += 1;
+        }
+        if policy == Resequence::Off || policy == Resequence::Auto && !disturbed {
+            self.flush(&mut deliver);
+            deliver(packet);
+            return;
+        }
+        if seen.too_late {
+            self.figures.too_late += 1;
+            self.pass(arrival.kin, packet, &mut deliver);
+        } else if !self.gaps.settled_before(arrival.number) && !self.flows.follows(&arrival.kin) {
+            self.hold(&arrival, packet);
+        } else {
+            // What waits with a lower number goes first where nothing is missing before it.
+            self.release_settled_before(arrival.number, &mut deliver);
+            self.pass(arrival.kin, packet, &mut deliver);
+        }
+        self.release_settled_before(u64::MAX, &mut deliver);
+        self.expire(arrival.time, deliver);
+    }
+
+    /// Hands on what has waited as long as it may.
+    pub fn expire(&mut self, now: Time, mut deliver: impl FnMut(P)) {
+        while self.deadline().is_some_and(|deadline| deadline <= now) || self.held.len() > MOST_HELD
+        {
+            let Some(first) = self.held.front().map(|held| held.number) else {
+                break;
+            };
+            self.figures.expired += 1;
+            self.gaps.give_up_before(first);
+            self.release_settled_before(u64::MAX, &mut deliver);
+        }
+    }
+
+    /// Hands on all that waits.
+    pub fn flush(&mut self, mut deliver: impl FnMut(P)) {
+        self.oldest = None;
+        for held in self.held.drain(..) {
+            deliver(held.packet);
+        }
+    }
+
+    /// When [`Self::expire`] has something to do, unless a packet comes before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        Some(self.oldest? + self.bound)
+    }
+
+    /// How it went so far.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    fn hold(&mut self, arrival: &Arrival, packet: P) {
+        self.figures.held += 1;
+        let place = self
+            .held
+            .partition_point(|held| held.number < arrival.number);
+        let held = Held {
+            number: arrival.number,
+            since: arrival.time,
+            kin: arrival.kin,
+            packet,
+        };
+        self.oldest = self.oldest.or(Some(arrival.time));
+        self.held.insert(place, held);
+    }
+
+    /// Hands on a packet, and what waits for it and nothing else.
+    fn pass(&mut self, kin: Kin, packet: P, deliver: &mut impl FnMut(P)) {
+        self.flows.pass(&kin);
+        deliver(packet);
+        let (mut at, before) = (0, self.held.len());
+        while let Some(held) = self.held.get(at) {
+            if held.kin.flow == kin.flow && self.flows.follows(&held.kin) {
+                self.flows.pass(&held.kin);
+                // It is there.
+                if let Some(held) = self.held.remove(at) {
+                    deliver(held.packet);
+                }
+            } else {
+                at += 1;
+            }
+        }
+        self.look(before);
+    }
+
+    /// Looks who has waited longest, if there are others than before.
+    fn look(&mut self, before: usize) {
+        if self.held.len() != before {
+            self.oldest = self.held.iter().map(|held| held.since).min();
+        }
+    }
+
+    /// Hands on what waits for nothing any more and has a number before `number`.
+    fn release_settled_before(&mut self, number: u64, deliver: &mut impl FnMut(P)) {
+        let before = self.held.len();
+        while let Some(first) = self.held.front() {
+            if first.number >= number || !self.gaps.settled_before(first.number) {
+                break;
+            }
+            if let Some(held) = self.held.pop_front() {
+                self.flows.pass(&held.kin);
+                deliver(held.packet);
+            }
+        }
+        self.look(before);
+    }
+}
