@@ -7,7 +7,7 @@ use withy_common::{
 
 use super::{
     Header, Kind, Uncuttable,
-    segment::{Headers, flag, word, write_network},
+    segment::{Headers, flag, long, word, write_network},
 };
 
 /// A super-packet.
@@ -106,23 +106,19 @@ impl<'a> Cut<'a> {
             let datagram = u16::try_from(length - network).ok()?;
             out[network + 4..network + 6].copy_from_slice(&datagram.to_be_bytes());
         }
-        let checksum = network + self.headers.checksum_offset();
-        out[checksum..checksum + 2].fill(0);
         let headers = Headers {
             total: length,
             ..self.headers
         };
-        let sum = sum_bytes(&out[all..]);
-        headers.write_checksum(out, sum);
+        headers.write_checksum(out);
         Some(length)
     }
 
     /// Sequence number and flags: what ends the data is in the last packet only, that the window was reduced in the first.
     fn write_tcp(&self, at: usize, out: &mut [u8]) {
         let tcp = &mut out[self.headers.network..self.headers.all];
-        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         #[expect(clippy::cast_possible_truncation, reason = "within one packet")]
-        let sequence = sequence.wrapping_add((at * self.segment) as u32);
+        let sequence = long(tcp, 4).wrapping_add((at * self.segment) as u32);
         tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
         if at + 1 < self.count {
             tcp[13] &= !(flag::FIN | flag::PSH);

@@ -6,12 +6,10 @@ use withy_common::{
 };
 
 use super::{
-    Header, Kind,
-    segment::{Headers, flag, pseudo_header, word, write_network},
+    Header, Kind, LONGEST,
+    segment::{Headers, flag, long, pseudo_header, word, write_network},
 };
 
-/// The longest IP packet, in bytes.
-const LONGEST: usize = 65_535;
 /// No further packet.
 const NONE: u16 = u16::MAX;
 /// DF, in the word of flags and fragment offset.
@@ -274,12 +272,9 @@ fn same_transport(
     if headers.protocol == UDP {
         return udp_length(packet, headers);
     }
-    let number = |tcp: &[u8], at: usize| {
-        u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]])
-    };
     #[expect(clippy::cast_possible_truncation, reason = "within one packet")]
-    let expected = number(one, 4).wrapping_add(sent as u32);
-    number(other, 4) == expected
+    let expected = long(one, 4).wrapping_add(sent as u32);
+    long(other, 4) == expected
         // The acknowledgement, the data's offset, the window, the urgent pointer, and all options.
         && one[8..13] == other[8..13]
         && one[13] == other[13] & !flag::PSH

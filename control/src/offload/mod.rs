@@ -15,6 +15,9 @@ pub use header::{Header, Kind, LEN as HEADER};
 pub use join::{Joiner, Unit};
 pub use segment::kin;
 
+/// The longest IPv4 packet, in bytes: what 16 bits can say.
+pub const LONGEST: usize = 65_535;
+
 /// What the kernel hands over is no super-packet that can be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no super-packet of TCP or UDP over IPv4")]

@@ -1,10 +1,11 @@
 //! The headers of a TCP segment or a UDP datagram over IPv4.
 
-use crate::reorder::Kin;
 use withy_common::{
     checksum::{fold, sum_bytes},
     header::{MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP},
 };
+
+use crate::reorder::Kin;
 
 /// The shortest IPv4 header, in bytes.
 const IPV4: usize = 20;
@@ -69,18 +70,15 @@ impl Headers {
         if self.protocol == TCP { 16 } else { 6 }
     }
 
-    /// Writes the transport's checksum for a payload of which the sum is known; there must be a zero in its place.
-    pub(super) fn write_checksum(&self, packet: &mut [u8], payload: u32) {
-        let length = self.total - self.network;
-        let sum = pseudo_header(packet, self.protocol, length)
-            + sum_bytes(&packet[self.network..self.all])
-            + payload;
-        let checksum = match !fold(sum) {
+    /// Writes the transport's checksum.
+    pub(super) fn write_checksum(&self, packet: &mut [u8]) {
+        let at = self.network + self.checksum_offset();
+        packet[at..at + 2].fill(0);
+        let checksum = match !fold(self.sum(packet)) {
             // RFC 768: zero says that there is none.
             0 if self.protocol == UDP => 0xffff,
             checksum => checksum,
         };
-        let at = self.network + self.checksum_offset();
         packet[at..at + 2].copy_from_slice(&checksum.to_ne_bytes());
     }
 
@@ -88,10 +86,13 @@ impl Headers {
     pub(super) fn checksum_holds(&self, packet: &[u8]) -> bool {
         let at = self.network + self.checksum_offset();
         let there = self.protocol != UDP || word(packet, at) != 0;
-        let length = self.total - self.network;
-        let sum = pseudo_header(packet, self.protocol, length)
-            + sum_bytes(&packet[self.network..self.total]);
-        there && fold(sum) == 0xffff
+        there && fold(self.sum(packet)) == 0xffff
+    }
+
+    /// The sum that the transport's checksum is over, that itself included.
+    fn sum(&self, packet: &[u8]) -> u32 {
+        pseudo_header(packet, self.protocol, self.total - self.network)
+            + sum_bytes(&packet[self.network..self.total])
     }
 }
 
@@ -121,32 +122,35 @@ pub fn kin(packet: &[u8]) -> Kin {
         .filter(|headers| headers.protocol == TCP)
         .map(|headers| {
             let tcp = &packet[headers.network..headers.all];
-            let first = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+            let first = long(tcp, 4);
             // SYN and FIN have a number each (RFC 9293 section 3.4).
             let marks = u32::from(tcp[13] & flag::SYN != 0) + u32::from(tcp[13] & flag::FIN != 0);
             let length = u32::try_from(headers.total - headers.all).unwrap_or_default();
             (first, first.wrapping_add(length + marks))
         });
     Kin {
-        flow: flow(packet),
+        flow: flow(packet, headers.as_ref()),
         bytes,
     }
 }
 
-fn flow(packet: &[u8]) -> u32 {
-    let Some(headers) = Headers::read(packet) else {
+fn flow(packet: &[u8], headers: Option<&Headers>) -> u32 {
+    let Some(headers) = headers else {
         let addresses = packet.get(12..IPV4).unwrap_or_default();
         return mix(sum_bytes(addresses));
     };
-    let word =
-        |at| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-    let ports = word(headers.network);
-    mix(word(12) ^ word(16).rotate_left(16) ^ ports.rotate_left(8))
+    let ports = long(packet, headers.network);
+    mix(long(packet, 12) ^ long(packet, 16).rotate_left(16) ^ ports.rotate_left(8))
 }
 
 /// Fibonacci hashing: neighbours go far apart.
 fn mix(word: u32) -> u32 {
     word.wrapping_mul(0x9e37_79b9).rotate_left(16)
+}
+
+/// Two words in wire order, as a number.
+pub(super) fn long(packet: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
 }
 
 /// A word in wire order, as a number.
