@@ -71,8 +71,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{self, Endpoints, Mss, Resequence, Setting, SplitPolicy, Subnets},
-        suite::Suite,
+        config::{self, Setting},
         vpn::{IvcMtu, Running, RunningIvc},
     };
 
@@ -98,23 +97,8 @@ mod tests {
             mtu: IvcMtu::Fixed(config::Mtu::new(1500).unwrap()),
         };
         let tunnel = Running {
-            endpoints: Endpoints {
-                local: [10, 255, 0, 1].into(),
-                remote: [10, 255, 0, 2].into(),
-            },
-            subnets: Subnets {
-                local: Vec::new(),
-                remote: Vec::new(),
-            },
             ivcs: config.links.iter().map(ivc).collect(),
-            split: SplitPolicy::Mtu,
-            mss: Mss::Auto,
-            queue: "1 ms".parse().unwrap(),
-            suite: Suite::AesGcm128,
-            outbound: Vec::new(),
-            inbound: Vec::new(),
-            replay_window: 64,
-            resequence: Resequence::Auto,
+            ..Running::bare([10, 255, 0, 1].into(), [10, 255, 0, 2].into())
         };
         assert_eq!(config.links["dsl"].mtu, Setting::Auto);
         [("t".parse().unwrap(), tunnel)].into()
@@ -124,8 +108,8 @@ mod tests {
         config.links.keys().map(LinkName::as_str).collect()
     }
 
-    #[test]
-    fn a_lost_link_stays_out_of_use_until_its_ivcs_are_gone() {
+    /// A configuration with two links, the one with the first of them that takes its place, and when.
+    fn without_lte() -> (Config, Config, Instant, Departing) {
         let (old, new) = (
             config(&[("dsl", "eth1"), ("lte", "eth2")]),
             config(&[("dsl", "eth1")]),
@@ -133,6 +117,12 @@ mod tests {
         let now = Instant::now();
         let mut departing = Departing::default();
         departing.learn(&old, &new, now);
+        (old, new, now, departing)
+    }
+
+    #[test]
+    fn a_lost_link_stays_out_of_use_until_its_ivcs_are_gone() {
+        let (old, new, now, mut departing) = without_lte();
         assert_eq!(names(&departing.join(&new)), ["dsl", "lte"]);
         assert_eq!(
             departing.and(&BTreeSet::new()),
@@ -145,13 +135,7 @@ mod tests {
 
     #[test]
     fn a_lost_link_does_not_stay_for_ever() {
-        let (old, new) = (
-            config(&[("dsl", "eth1"), ("lte", "eth2")]),
-            config(&[("dsl", "eth1")]),
-        );
-        let now = Instant::now();
-        let mut departing = Departing::default();
-        departing.learn(&old, &new, now);
+        let (old, new, now, mut departing) = without_lte();
         departing.learn(&departing.join(&new), &new, now + LIMIT / 2);
         assert!(departing.expire(&running(&old), now + LIMIT));
     }

@@ -228,7 +228,8 @@ impl Gateway {
         self.fill_tables(problems)?;
         let facts = self.ensure_bundle(facts, problems).await?;
         self.attach(&facts, problems);
-        let engine = self.engine.ensure(self.reconciler.netlink()).await;
+        let bundle = facts.get(&vpn::bundle_device().name).map(|link| link.index);
+        let engine = self.engine.ensure(self.reconciler.netlink(), bundle).await;
         let engine = engine.unwrap_or_else(|error| {
             problems.insert(format!("Withy's own ESP engine has no device: {error}"));
             vpn::Engine::Closed

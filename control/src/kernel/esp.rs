@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force},
 };
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use withy_common::header::ESP;
+
 /// How many packets the kernel is given or asked for at a time.
 pub const BATCH: usize = 64;
 
@@ -28,7 +29,7 @@ const ETHERNET: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00];
 /// A way into the bundle device, at which the programs see to the rest. Each thread has its own.
 pub struct EspSender {
     socket: Socket,
-    headers: MultiHeaders<SockaddrIn>,
+    headers: MultiHeaders<()>,
 }
 
 impl fmt::Debug for EspSender {
@@ -112,8 +113,19 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct EspReceiver(Socket);
 
-/// What a thread needs to receive.
-pub struct Received(MultiHeaders<()>);
+/// What a thread needs to receive, and has received.
+pub struct Received {
+    headers: MultiHeaders<()>,
+    lengths: [usize; BATCH],
+}
+
+impl Received {
+    /// How long the packet in a buffer is, in bytes.
+    #[must_use]
+    pub fn length(&self, at: usize) -> usize {
+        self.lengths[at]
+    }
+}
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +135,10 @@ impl fmt::Debug for Received {
 
 impl Default for Received {
     fn default() -> Self {
-        Self(MultiHeaders::preallocate(BATCH, None))
+        Self {
+            headers: MultiHeaders::preallocate(BATCH, None),
+            lengths: [0; BATCH],
+        }
     }
 }
 
@@ -159,7 +174,7 @@ impl EspReceiver {
     }
 
     /// Waits for ESP packets to any address of the machine, put together from their fragments, headers included. Takes what is there,
-    /// one packet into each of the `buffers` (no more than [`BATCH`]), and hands on how long each is.
+    /// one packet into each of the `buffers` (no more than [`BATCH`]); returns how many there were.
     ///
     /// # Errors
     ///
@@ -168,7 +183,6 @@ impl EspReceiver {
         &self,
         received: &mut Received,
         buffers: &mut [B],
-        mut length: impl FnMut(usize, usize),
     ) -> io::Result<usize> {
         let count = buffers.len().min(BATCH);
         let mut buffers = buffers.iter_mut();
@@ -178,16 +192,16 @@ impl EspReceiver {
         });
         let results = recvmmsg(
             self.0.as_raw_fd(),
-            &mut received.0,
+            &mut received.headers,
             slices.iter_mut().take(count),
             MsgFlags::MSG_WAITFORONE,
             None,
         )?;
-        let mut number = 0;
-        for message in results {
-            length(number, message.bytes);
-            number += 1;
+        let mut came = 0;
+        for (length, message) in received.lengths.iter_mut().zip(results) {
+            *length = message.bytes;
+            came += 1;
         }
-        Ok(number)
+        Ok(came)
     }
 }

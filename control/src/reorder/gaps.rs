@@ -91,21 +91,16 @@ impl Gaps {
         let Some(next) = self.next.filter(|next| *next < number) else {
             return 0;
         };
-        let missing = self.missing_before(number);
-        // What is forgotten makes room at the other end.
+        let mut missing = number - next;
         for old in next..number.min(next + WINDOW) {
-            self.come[word(old)] &= !bit(old);
+            let (come, bit) = (&mut self.come[word(old)], bit(old));
+            missing -= u64::from(*come & bit != 0);
+            // What is forgotten makes room at the other end.
+            *come &= !bit;
         }
         self.next = Some(number);
         self.advance();
         missing
-    }
-
-    fn missing_before(&self, number: u64) -> u64 {
-        let next = self.next.unwrap_or(number);
-        let seen =
-            (next..number.min(next + WINDOW)).filter(|at| self.come[word(*at)] & bit(*at) != 0);
-        number.saturating_sub(next) - seen.count() as u64
     }
 
     /// What every IVC that is alive has passed: each keeps the order of what it carries.

@@ -121,6 +121,29 @@ pub fn manual(config: &Config) -> Result<RunningTunnels, IllegalSa> {
         .collect()
 }
 
+#[cfg(test)]
+impl Running {
+    /// A tunnel for tests, without networks, IVCs and SAs.
+    pub(crate) fn bare(local: Ipv4Addr, remote: Ipv4Addr) -> Self {
+        Self {
+            endpoints: Endpoints { local, remote },
+            subnets: Subnets {
+                local: Vec::new(),
+                remote: Vec::new(),
+            },
+            ivcs: Vec::new(),
+            split: SplitPolicy::Mtu,
+            mss: Mss::Auto,
+            queue: Tunnel::DEFAULT_QUEUE,
+            suite: Suite::AesGcm128,
+            outbound: Vec::new(),
+            inbound: Vec::new(),
+            replay_window: 64,
+            resequence: Resequence::Auto,
+        }
+    }
+}
+
 impl Running {
     fn manual(tunnel: &Tunnel, manual: &Manual) -> Result<Self, IllegalSa> {
         Ok(Self {

@@ -20,12 +20,10 @@ use crate::{
         esp::{BATCH, Received},
         tun::Writer,
     },
-    offload::{self, HEADER, Header, Joiner, Unit},
+    offload::{self, HEADER, Header, Joiner, LONGEST, Unit},
     reorder::Arrival,
 };
 
-/// The longest IP packet, in bytes.
-const LONGEST: usize = 65_535;
 /// How many buffers a thread keeps for packets to come.
 const SPARES: usize = 4 * BATCH;
 
@@ -46,7 +44,6 @@ pub(super) struct Inward<'s> {
 /// A packet as it came, and what was inside if it is to be believed.
 struct Slot {
     buffer: Box<[u8]>,
-    length: usize,
     opened: Option<Opened>,
 }
 
@@ -60,7 +57,6 @@ impl<'s> Inward<'s> {
     pub(super) fn new(shared: &'s Shared) -> Self {
         let slot = || Slot {
             buffer: buffer(),
-            length: 0,
             opened: None,
         };
         Self {
@@ -100,22 +96,17 @@ impl<'s> Inward<'s> {
                 return Ok(0);
             }
         }
-        let slots = &mut self.slots;
-        let mut lengths = [0; BATCH];
-        let count = self
-            .shared
-            .receiver
-            .receive(&mut self.received, slots, |at, length| {
-                lengths[at] = length;
-            })?;
-        for (slot, length) in self.slots.iter_mut().zip(lengths) {
-            slot.length = length;
-        }
-        Ok(count)
+        let Self {
+            shared,
+            received,
+            slots,
+            ..
+        } = self;
+        shared.receiver.receive(received, slots)
     }
 
     fn work(&mut self, count: usize, turn: Turn) {
-        let table = self.shared.inbound();
+        let table = self.shared.inbound.get();
         self.open(count, &table);
         let lanes = &self.shared.lanes;
         lanes.sequence(turn, || {
@@ -129,8 +120,9 @@ impl<'s> Inward<'s> {
     }
 
     fn open(&mut self, count: usize, table: &Inbound) {
-        for slot in &mut self.slots[..count] {
-            let packet = slot.buffer.get_mut(..slot.length).unwrap_or_default();
+        for (at, slot) in self.slots[..count].iter_mut().enumerate() {
+            let length = self.received.length(at);
+            let packet = slot.buffer.get_mut(..length).unwrap_or_default();
             let opened = table.open(packet);
             let refused = |reason: &Refused| self.shared.refusals.add(*reason);
             slot.opened = opened.inspect_err(refused).ok();
@@ -176,8 +168,8 @@ impl<'s> Inward<'s> {
     }
 
     fn deliver(&mut self, turn: Turn) {
-        let device = self.shared.device();
-        let device = device.as_deref();
+        let device = self.shared.device.get();
+        let device = device.as_ref().as_ref();
         let lanes = &self.shared.lanes;
         for lane in 0..lanes.count() {
             let joiner = &mut self.joiner;

@@ -56,9 +56,9 @@ struct Userspace {
 
 /// What the daemon and the engine's threads have together. Tables are never changed, but replaced.
 struct Shared {
-    outbound: RwLock<Arc<Outbound>>,
-    inbound: RwLock<Arc<Inbound>>,
-    device: RwLock<Option<Arc<Writer>>>,
+    outbound: Latest<Outbound>,
+    inbound: Latest<Inbound>,
+    device: Latest<Option<Writer>>,
     /// The index of the bundle device.
     bundle: AtomicU32,
     receiver: EspReceiver,
@@ -68,6 +68,20 @@ struct Shared {
     deadline: AtomicU64,
     start: Instant,
     refusals: Refusals,
+}
+
+/// What is replaced as a whole; whoever has got it may go on with it.
+#[derive(Default)]
+struct Latest<T>(RwLock<Arc<T>>);
+
+impl<T> Latest<T> {
+    fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, new: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
 }
 
 /// No deadline.
@@ -123,11 +137,19 @@ impl Engine {
         }
     }
 
-    /// Sees to it that the engine's device is there, and configured.
-    pub(super) async fn ensure(&mut self, netlink: &Netlink) -> Result<vpn::Engine, DeviceError> {
+    /// Sees to it that the engine's device is there, and configured. `bundle` is the index of the bundle device; without it there are
+    /// other problems, of which others tell.
+    pub(super) async fn ensure(
+        &mut self,
+        netlink: &Netlink,
+        bundle: Option<u32>,
+    ) -> Result<vpn::Engine, DeviceError> {
         match &mut self.userspace {
             None => Ok(vpn::Engine::Kernel),
             Some(userspace) => {
+                if let Some(index) = bundle {
+                    userspace.shared.bundle.store(index, Relaxed);
+                }
                 userspace.ensure(netlink).await?;
                 Ok(vpn::Engine::Userspace)
             }
@@ -165,8 +187,8 @@ impl Engine {
     pub(super) fn usage(&self, direction: SaDirection, spi: Spi) -> Option<SaUsage> {
         let shared = &self.userspace.as_ref()?.shared;
         let Traffic { packets, bytes } = match direction {
-            SaDirection::In => shared.inbound().traffic(spi.get()),
-            SaDirection::Out => shared.outbound().traffic(spi.get()),
+            SaDirection::In => shared.inbound.get().traffic(spi.get()),
+            SaDirection::Out => shared.outbound.get().traffic(spi.get()),
         }?;
         Some(SaUsage {
             since: None,
@@ -196,9 +218,9 @@ impl Userspace {
     fn start() -> io::Result<Self> {
         let threads = threads();
         let shared = Arc::new(Shared {
-            outbound: RwLock::default(),
-            inbound: RwLock::default(),
-            device: RwLock::default(),
+            outbound: Latest::default(),
+            inbound: Latest::default(),
+            device: Latest::default(),
             bundle: AtomicU32::default(),
             receiver: EspReceiver::open()?,
             lanes: Lanes::new(threads),
@@ -220,12 +242,7 @@ impl Userspace {
     }
 
     async fn ensure(&mut self, netlink: &Netlink) -> Result<(), DeviceError> {
-        let bundle = vpn::bundle_device();
-        // Without it there are other problems, of which others tell.
-        if let Some(link) = netlink.link(&bundle.name).await? {
-            self.shared.bundle.store(link.index, Relaxed);
-        }
-        let (name, mtu) = (vpn::engine_device(), bundle.mtu);
+        let (name, mtu) = (vpn::engine_device(), vpn::bundle_device().mtu);
         let alive = !self.outward.is_empty() && !self.outward.iter().any(JoinHandle::is_finished);
         if alive && netlink.link(&name).await?.is_some() {
             netlink.configure_tun(&name, mtu).await?;
@@ -244,7 +261,7 @@ impl Userspace {
         netlink.configure_tun(&name, mtu).await?;
         device.stay().map_err(DeviceError::Tun)?;
         let Tun { queues, writer } = device;
-        self.shared.set_device(writer);
+        self.shared.device.set(Some(writer));
         self.outward = queues
             .into_iter()
             .enumerate()
@@ -276,34 +293,16 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinH
 }
 
 impl Shared {
-    fn outbound(&self) -> Arc<Outbound> {
-        Arc::clone(&self.outbound.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn inbound(&self) -> Arc<Inbound> {
-        Arc::clone(&self.inbound.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
     fn set_outbound(&self, running: &RunningTunnels) -> Failed {
-        let (table, failed) = self.outbound().follow(running);
-        *self
-            .outbound
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        let (table, failed) = self.outbound.get().follow(running);
+        self.outbound.set(table);
         failed
     }
 
     fn set_inbound(&self, running: &RunningTunnels) -> Failed {
-        let (table, failed) = self.inbound().follow(running);
-        *self.inbound.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        let (table, failed) = self.inbound.get().follow(running);
+        self.inbound.set(table);
         failed
-    }
-
-    fn device(&self) -> Option<Arc<Writer>> {
-        self.device
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {
@@ -327,10 +326,5 @@ impl Shared {
 
     fn bundle(&self) -> u32 {
         self.bundle.load(Relaxed)
-    }
-
-    fn set_device(&self, writer: Writer) {
-        let mut device = self.device.write().unwrap_or_else(PoisonError::into_inner);
-        *device = Some(Arc::new(writer));
     }
 }

@@ -9,11 +9,8 @@ use crate::{
         esp::{BATCH, EspSender},
         tun::Queue,
     },
-    offload::{self, Cut, HEADER, Header},
+    offload::{self, Cut, HEADER, Header, LONGEST},
 };
-
-/// The longest IP packet, in bytes.
-const LONGEST: usize = 65_535;
 
 /// A packet with room for what ESP adds.
 type Slot = Box<[u8]>;
@@ -70,7 +67,7 @@ impl<'s> Outward<'s> {
 
     /// Seals what was read.
     fn take(&mut self, header: &[u8; HEADER], length: usize) {
-        let table = self.shared.outbound();
+        let table = self.shared.outbound.get();
         if let Err(reason) = self.seal(&table, header, length) {
             self.shared.refusals.add(reason);
         }

@@ -56,11 +56,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Delay, Endpoints, Mss, Resequence, SplitPolicy, Subnets},
-        suite::Suite,
-        vpn::Running,
-    };
+    use crate::{suite::Suite, vpn::Running};
 
     const ENDS: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 255, 0, 1), Ipv4Addr::new(10, 255, 0, 2));
 
@@ -71,23 +67,9 @@ mod tests {
             key: EspKey::new(Suite::AesGcm128, vec![*fill; 20]).unwrap(),
         };
         let tunnel = Running {
-            endpoints: Endpoints {
-                local: ENDS.0,
-                remote: ENDS.1,
-            },
-            subnets: Subnets {
-                local: Vec::new(),
-                remote: Vec::new(),
-            },
-            ivcs: Vec::new(),
-            split: SplitPolicy::Mtu,
-            mss: Mss::Auto,
-            queue: "1 ms".parse::<Delay>().unwrap(),
-            suite: Suite::AesGcm128,
             outbound: outbound.iter().map(sa).collect(),
             inbound: vec![sa(&(0x1001, 9))],
-            replay_window: 64,
-            resequence: Resequence::Auto,
+            ..Running::bare(ENDS.0, ENDS.1)
         };
         [("t".parse().unwrap(), tunnel)].into()
     }

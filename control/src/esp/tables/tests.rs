@@ -2,7 +2,6 @@ use withy_common::header::ESP;
 
 use super::*;
 use crate::{
-    config::{Delay, Mss, Resequence, SplitPolicy},
     esp::{HEADROOM, TAILROOM},
     reconcile::objects::Spi,
     suite::Suite,
@@ -27,23 +26,13 @@ fn tunnel(number: u8, turned: bool, spis: &[u32]) -> (TunnelName, Running) {
         spis.iter().map(sa).collect()
     };
     let running = Running {
-        endpoints: Endpoints {
-            local: endpoint(here),
-            remote: endpoint(there),
-        },
         subnets: Subnets {
             local: subnet(here),
             remote: subnet(there),
         },
-        ivcs: Vec::new(),
-        split: SplitPolicy::Mtu,
-        mss: Mss::Auto,
-        queue: "1 ms".parse::<Delay>().unwrap(),
-        suite: Suite::AesGcm128,
         outbound: sas(here),
         inbound: sas(there),
-        replay_window: 64,
-        resequence: Resequence::Auto,
+        ..Running::bare(endpoint(here), endpoint(there))
     };
     (format!("t{number}").parse().unwrap(), running)
 }
