@@ -10,6 +10,7 @@ pub mod middlebox;
 pub mod negotiated_config;
 pub mod netns;
 pub mod peers;
+mod procfs;
 pub mod profiles;
 pub mod scenarios;
 pub mod shape;

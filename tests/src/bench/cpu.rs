@@ -4,6 +4,8 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 
+use crate::procfs::fields_after_name;
+
 /// Processor time at one moment, as counted since the machine or the processes started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spent {
@@ -44,9 +46,7 @@ fn of_process(pid: u32) -> Result<Duration> {
 
 /// `utime` and `stime` of `/proc/PID/stat` (`proc_pid_stat(5)`): those of all threads, past and present.
 fn process(stat: &str) -> Option<Duration> {
-    // The program's name, in parentheses, may have anything in it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut fields = fields_after_name(stat)?.skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(duration(ticks))
 }
@@ -73,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_a_process_with_an_odd_name() {
-        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 4 0 100 1 1";
+    fn the_time_of_a_process() {
+        let stat = "12 (a) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 4 0 100 1 1";
         let a_second = rustix::param::clock_ticks_per_second();
         assert_eq!(process(stat), Some(duration(200)));
         assert_eq!(duration(a_second), Duration::from_secs(1));

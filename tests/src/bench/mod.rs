@@ -4,6 +4,7 @@
 //! all figures alike, and reports medians. Ratios are taken within a run, never between runs.
 
 pub mod bonding;
+mod choose;
 mod cpu;
 pub mod dataplane;
 mod figures;

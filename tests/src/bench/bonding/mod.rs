@@ -9,6 +9,7 @@ use withy::config::Suite;
 
 use self::load::{Outcome, Share};
 use super::{
+    choose::choose,
     figures::Figures,
     measure,
     report::{Legend, Machine, Report, Skipped},
@@ -103,25 +104,7 @@ fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn 
     for system in described::read_all(&options.peers)? {
         all.push(Box::new(system));
     }
-    let names: Vec<_> = all.iter().map(|system| system.name().to_owned()).collect();
-    for wanted in &options.systems {
-        ensure!(
-            names.contains(wanted),
-            "there is no system {wanted:?}: it is one of {}",
-            names.join(", ")
-        );
-    }
-    all.retain(|system| {
-        options.systems.is_empty() || options.systems.iter().any(|name| name == system.name())
-    });
-    all.retain(|system| match system.absent() {
-        None => true,
-        Some(reason) => {
-            skipped.push(Skipped::absent(system.name(), reason));
-            false
-        }
-    });
-    Ok(all)
+    choose(all, |system| system.as_ref(), &options.systems, skipped)
 }
 
 const WITHY: Withy = Withy {

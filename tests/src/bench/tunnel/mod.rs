@@ -5,11 +5,12 @@ mod systems;
 
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 pub use self::systems::Engine;
 use self::systems::Entry;
 use super::{
+    choose::choose,
     figures::{Figures, Metric},
     measure::{self, Tcp},
     report::{Legend, Machine, Report, Skipped, Unit},
@@ -176,34 +177,12 @@ fn chosen(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Entry>> {
                 .map(Entry::described),
         );
     }
-    let names: Vec<_> = all
-        .iter()
-        .map(|entry| entry.system.name().to_owned())
-        .collect();
-    for wanted in &options.systems {
-        ensure!(
-            names.contains(wanted),
-            "there is no system {wanted:?}: it is one of {}",
-            names.join(", ")
-        );
-    }
-    let is_wanted = |entry: &Entry| {
-        options.systems.is_empty()
-            || options
-                .systems
-                .iter()
-                .any(|name| name == entry.system.name())
-    };
-    let mut entries = all;
-    entries.retain(is_wanted);
-    entries.retain(|entry| match entry.system.absent() {
-        None => true,
-        Some(reason) => {
-            skipped.push(Skipped::absent(entry.system.name(), reason));
-            false
-        }
-    });
-    Ok(entries)
+    choose(
+        all,
+        |entry| entry.system.as_ref(),
+        &options.systems,
+        skipped,
+    )
 }
 
 /// What one system got in one run: with one stream, and with eight.
