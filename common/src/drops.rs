@@ -10,7 +10,7 @@ pub enum DropReason {
     TxNoSvc = 1,
     /// Outbound: the SVC has no usable IVC.
     TxNoIvc = 2,
-    /// Outbound: every usable IVC's virtual queue is full.
+    /// Outbound: it would arrive too late by every usable IVC.
     TxQueueFull = 3,
     /// Outbound: needs more than [`crate::split::MAX_PIECES`] pieces, or does not fit under `whole-only`.
     TxTooBig = 4,
@@ -30,11 +30,13 @@ pub enum DropReason {
     RxBadFragment = 11,
     /// Inbound: a fragment that ends beyond the largest IP packet.
     RxOversized = 12,
+    /// Outbound: early, because queues are getting long and the packet's ends do not use ECN.
+    TxEarly = 13,
 }
 
 impl DropReason {
     /// The number of reasons.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 14;
 
     /// Every reason with the label it has in status and metrics.
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
@@ -51,6 +53,7 @@ impl DropReason {
         (Self::RxOptions, "rx_options"),
         (Self::RxBadFragment, "rx_bad_fragment"),
         (Self::RxOversized, "rx_oversized"),
+        (Self::TxEarly, "tx_early"),
     ];
 }
 

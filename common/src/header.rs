@@ -14,6 +14,8 @@ pub const LEN: u16 = 20;
 pub const UDP_LEN: u16 = 8;
 /// The "more fragments" bit of the flags and offset word, in host order.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
+/// The ECN field in the second byte: none of its bits is set where ECN is not used, both where there is congestion.
+const ECN: u8 = 3;
 /// Mask of the fragment offset, in units of 8 bytes, in host order.
 pub const OFFSET_MASK: u16 = 0x1fff;
 
@@ -132,6 +134,19 @@ impl Ipv4Header {
             (1, total_len.to_be()),
             (4, u16::from_ne_bytes([ttl, protocol])),
         ]);
+    }
+
+    /// Marks that there is congestion, and updates the checksum; returns `false`, and does nothing, where the ends of the transport do
+    /// not use ECN (RFC 3168, section 5).
+    #[inline(always)]
+    #[must_use]
+    pub fn mark_congestion(&mut self) -> bool {
+        let [version, traffic] = self.0[0].to_ne_bytes();
+        if traffic & ECN == 0 {
+            return false;
+        }
+        self.set([(0, u16::from_ne_bytes([version, traffic | ECN]))]);
+        true
     }
 
     /// Replaces words, given with their places, and updates the checksum.

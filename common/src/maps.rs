@@ -56,10 +56,10 @@ pub struct Svc {
     pub slots: u32,
     /// The longest IP packet that crosses any IVC whole, in bytes; 0 while none may carry anything.
     pub room: u32,
-    /// Explicit padding.
-    pub reserved: u32,
-    /// The bound of each IVC's virtual queue, in nanoseconds.
-    pub queue_ns: u64,
+    /// How many of 2^32 packets are to be marked, or dropped where they cannot be, because queues are getting long.
+    pub early: u32,
+    /// How long after now a packet may be predicted to arrive at the latest, in nanoseconds: what would arrive later is dropped.
+    pub horizon_ns: u64,
     /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
     pub ivcs: [Ivc; MAX_IVCS],
 }
@@ -85,14 +85,23 @@ pub struct Ivc {
     pub byte_time: u64,
     /// The link's rate, in bytes per 2^20 nanoseconds.
     pub rate: u64,
-    /// The one-way latency, in nanoseconds.
+    /// The one-way latency of the empty link, in nanoseconds; of one SVC's IVCs, only the differences matter.
     pub latency_ns: u64,
+    /// What is to be added to the virtual clock so that it tells when the link will be free, in nanoseconds; may be negative, in
+    /// two's complement.
+    pub shift_ns: u64,
 }
 
 impl Svc {
     /// States an SVC.
     #[must_use]
-    pub fn new(local: u32, index: u32, split: Split, queue_ns: u64, ivcs: [Ivc; MAX_IVCS]) -> Self {
+    pub fn new(
+        local: u32,
+        index: u32,
+        split: Split,
+        horizon_ns: u64,
+        ivcs: [Ivc; MAX_IVCS],
+    ) -> Self {
         let (mut slots, mut room) = (0, 0);
         for (count, ivc) in (1..).zip(&ivcs) {
             if ivc.mtu > 0 {
@@ -106,10 +115,17 @@ impl Svc {
             split: split.code(),
             slots,
             room,
-            reserved: 0,
-            queue_ns,
+            early: 0,
+            horizon_ns,
             ivcs,
         }
+    }
+
+    /// Tells whether a packet is to be marked or dropped early, by a random number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_early(&self, random: u32) -> bool {
+        random < self.early
     }
 
     /// Tells whether there is nothing to look at from `slot` on.
@@ -247,7 +263,7 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 6 * 4 + 3 * 8);
+        assert_eq!(size_of::<Ivc>(), 6 * 4 + 4 * 8);
         assert_eq!(size_of::<Svc>(), 6 * 4 + 8 + MAX_IVCS * size_of::<Ivc>());
         assert_eq!(size_of::<SvcState>(), 8 * (1 + MAX_IVCS));
         assert_eq!(size_of::<IvcRx>(), 16);

@@ -3,7 +3,7 @@
 use crate::{
     drops::DropReason,
     header::{ESP, Ipv4Header, LEN, MORE_FRAGMENTS, UDP},
-    maps::{Ivc, SHIM_PORT},
+    maps::{Ivc, SHIM_PORT, Svc},
     split::Piece,
 };
 
@@ -44,6 +44,20 @@ pub const fn is_shim(ports: [u16; 2]) -> bool {
     ports[0] == SHIM_PORT.to_be() && ports[1] == SHIM_PORT.to_be()
 }
 
+/// Marks or drops a packet early if a random number says so: its sender is to slow down before queues are full. The other gateway's
+/// IPsec carries the mark over to the inner packet (RFC 6040), as this one's has carried over that the inner packet may be marked.
+///
+/// # Errors
+///
+/// It must be dropped.
+#[inline(always)]
+pub fn slow_down(svc: &Svc, header: &mut Ipv4Header, random: u32) -> Result<(), DropReason> {
+    if svc.is_early(random) && !header.mark_congestion() {
+        return Err(DropReason::TxEarly);
+    }
+    Ok(())
+}
+
 /// Makes `header`, the whole packet's, the header of one piece.
 ///
 /// `identification` is the packet's sequence number, `offset` the piece's first byte in the payload.
@@ -68,7 +82,10 @@ pub fn address(header: &mut Ipv4Header, ivc: &Ivc) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::tests::{from_bytes, sealed};
+    use crate::{
+        header::tests::{from_bytes, sealed},
+        maps::{MAX_IVCS, Split},
+    };
 
     fn header(first: u8, total_len: u16, fragment: u16, protocol: u8) -> Ipv4Header {
         let (len, fragment) = (total_len.to_be_bytes(), fragment.to_be_bytes());
@@ -139,6 +156,30 @@ mod tests {
         ];
         for (name, header, expected) in cases {
             assert_eq!(examine(&header), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn packets_that_allow_it_are_marked_and_others_dropped() {
+        let ivcs = [Ivc::default(); MAX_IVCS];
+        let mut svc = Svc::new(1, 0, Split::Mtu, 0, ivcs);
+        let marked = |svc: &Svc, ecn: u8, random| {
+            let mut header = header(0x45, 100, 0, ESP);
+            let [version, _] = header.0[0].to_ne_bytes();
+            header.0[0] = u16::from_ne_bytes([version, 0xb8 | ecn]);
+            let mut header = sealed(header);
+            slow_down(svc, &mut header, random)?;
+            assert!(header.checksum_holds());
+            Ok(header.0[0].to_ne_bytes()[1] & 3)
+        };
+        for ecn in 0..4 {
+            assert_eq!(marked(&svc, ecn, 0), Ok(ecn));
+        }
+        svc.early = 10;
+        assert_eq!(marked(&svc, 0, 9), Err(DropReason::TxEarly));
+        for ecn in 1..4 {
+            assert_eq!(marked(&svc, ecn, 9), Ok(3));
+            assert_eq!(marked(&svc, ecn, 10), Ok(ecn));
         }
     }
 }

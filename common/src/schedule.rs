@@ -1,9 +1,10 @@
 //! Earliest predicted arrival: which IVC carries a piece.
 //!
 //! Each IVC has a rate, a latency and a virtual clock, the time at which its last accepted byte will
-//! have left the link. A piece's arrival is `max(now, clock) + size / rate + latency`; the smallest
+//! have left the link. A piece's arrival is `max(now, clock + shift) + size / rate + latency`; the smallest
 //! wins and its clock advances. Where the figures are right, pieces arrive in the order in which they
-//! were sent and every link is as full as every other.
+//! were sent and every link is as full as every other. The shift is what the controller has found the
+//! clock to be wrong by: clocks are the programs' alone to write.
 
 use crate::{
     drops::DropReason,
@@ -16,10 +17,11 @@ pub trait Clocks {
     /// Reads the clock of `slot`.
     fn read(&self, slot: usize) -> u64;
 
-    /// Advances the clock of `slot` from the later of itself and `now` by `cost`.
+    /// Advances the clock of `slot` from the later of itself and `from` by `cost`. Clocks wrap, so which is later is told by the
+    /// sign of their difference.
     ///
     /// Other CPUs may do so at the same time: no cost may be lost.
-    fn reserve(&self, slot: usize, now: u64, cost: u64);
+    fn reserve(&self, slot: usize, from: u64, cost: u64);
 }
 
 /// Returns the time in nanoseconds that an IP packet of `len` bytes occupies the link of `ivc`.
@@ -29,18 +31,18 @@ pub fn cost(ivc: &Ivc, len: u16) -> u64 {
     (u64::from(len) + u64::from(ivc.overhead)).wrapping_mul(ivc.byte_time) >> 10
 }
 
-/// Returns when `ivc`, whose clock stands at `clock`, could begin to send, or `None` where its
-/// virtual queue is longer than `bound`; all in nanoseconds.
+/// Returns when an IVC whose clock stands at `clock` could begin to send, in nanoseconds after now.
 #[inline(always)]
 #[must_use]
-pub fn start(clock: u64, now: u64, bound: u64) -> Option<u64> {
-    if clock <= now {
-        Some(now)
-    } else if clock - now > bound {
-        None
-    } else {
-        Some(clock)
-    }
+pub fn start(ivc: &Ivc, clock: u64, now: u64) -> u64 {
+    let queue = clock.wrapping_add(ivc.shift_ns).wrapping_sub(now);
+    if queue.cast_signed() < 0 { 0 } else { queue }
+}
+
+/// Books `cost` nanoseconds of the link of `ivc`, which has `slot`.
+#[inline(always)]
+pub fn book<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, cost: u64) {
+    clocks.reserve(slot, now.wrapping_sub(ivc.shift_ns), cost);
 }
 
 impl Default for Best {
@@ -84,8 +86,9 @@ impl Best {
     }
 
     #[inline(always)]
-    fn take(&self) -> Option<(u32, u64)> {
-        if self.arrival.load() == u64::MAX {
+    fn take(&self, latest: u64) -> Option<(u32, u64)> {
+        let arrival = self.arrival.load();
+        if arrival == u64::MAX || arrival > latest {
             return None;
         }
         #[expect(clippy::cast_possible_truncation, reason = "masked")]
@@ -98,8 +101,8 @@ impl Best {
 ///
 /// # Errors
 ///
-/// Says why no slot can take the packet: no IVC at all, none whose MTU it fits, or every queue that
-/// it fits is longer than `bound` nanoseconds.
+/// Says why no slot can take the packet: no IVC at all, none whose MTU it fits, or it would arrive later than
+/// `horizon` nanoseconds from now by whatever IVC it fits.
 #[inline(always)]
 pub fn pick<C: Clocks>(
     svc: &Svc,
@@ -107,7 +110,7 @@ pub fn pick<C: Clocks>(
     best: &Best,
     now: u64,
     len: u16,
-    bound: u64,
+    horizon: u64,
 ) -> Result<u32, DropReason> {
     if svc.room < u32::from(len) {
         return Err(match svc.room {
@@ -124,14 +127,15 @@ pub fn pick<C: Clocks>(
         if u32::from(len) > ivc.room() {
             continue;
         }
-        if let Some(start) = start(clocks.read(slot), now, bound) {
-            let cost = cost(ivc, len);
-            let arrival = start.wrapping_add(cost).wrapping_add(ivc.latency_ns);
-            best.offer(slot, arrival, cost);
-        }
+        let cost = cost(ivc, len);
+        let arrival = start(ivc, clocks.read(slot), now)
+            .wrapping_add(cost)
+            .wrapping_add(ivc.latency_ns);
+        best.offer(slot, arrival, cost);
     }
-    let (slot, cost) = best.take().ok_or(DropReason::TxQueueFull)?;
-    clocks.reserve(slot as usize, now, cost);
+    let (slot, cost) = best.take(horizon).ok_or(DropReason::TxQueueFull)?;
+    let ivc = &svc.ivcs[slot as usize];
+    book(clocks, slot as usize, ivc, now, cost);
     Ok(slot)
 }
 
@@ -153,8 +157,11 @@ pub(crate) mod tests {
             self.0[slot].get()
         }
 
-        fn reserve(&self, slot: usize, now: u64, cost: u64) {
-            self.0[slot].set(self.0[slot].get().max(now) + cost);
+        fn reserve(&self, slot: usize, from: u64, cost: u64) {
+            let clock = self.0[slot].get();
+            let behind = clock.wrapping_sub(from).cast_signed() < 0;
+            let begin = if behind { from } else { clock };
+            self.0[slot].set(begin.wrapping_add(cost));
         }
     }
 
@@ -172,7 +179,8 @@ pub(crate) mod tests {
                 ..Ivc::default()
             };
         }
-        Svc::new(1, 0, split, 100_000_000, ivcs)
+        let slowest = ivcs.iter().map(|ivc| ivc.latency_ns).max().unwrap();
+        Svc::new(1, 0, split, slowest + 100_000_000, ivcs)
     }
 
     #[test]
@@ -183,9 +191,10 @@ pub(crate) mod tests {
             pick(&svc, &clocks, &Best::new(), 0, 1501, u64::MAX),
             Err(DropReason::TxTooBig)
         );
-        clocks.0[0].set(101);
+        // The latency alone is 1 ms, and 114 bytes take 912 us.
+        clocks.0[0].set(1);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 100, 100),
+            pick(&svc, &clocks, &Best::new(), 0, 100, 1_912_000),
             Err(DropReason::TxQueueFull)
         );
         svc = Svc::new(1, 0, Split::Mtu, 100, [Ivc::default(); MAX_IVCS]);
@@ -193,6 +202,51 @@ pub(crate) mod tests {
             pick(&svc, &clocks, &Best::new(), 0, 100, 100),
             Err(DropReason::TxNoIvc)
         );
+    }
+
+    #[test]
+    fn a_shift_corrects_the_clock() {
+        let clocks = TestClocks::default();
+        let mut svc = svc(&[(8_000_000, 1)], Split::Mtu);
+        let ivc = &mut svc.ivcs[0];
+        let now = 1_000_000_000;
+        ivc.shift_ns = 0;
+        assert_eq!(start(ivc, now + 7, now), 7);
+        ivc.shift_ns = (-5_i64).cast_unsigned();
+        assert_eq!(start(ivc, now + 7, now), 2);
+        assert_eq!(start(ivc, now + 3, now), 0);
+        // A clock that has never been used, and a queue that is of others' packets.
+        ivc.shift_ns = now + 40;
+        assert_eq!(start(ivc, 0, now), 40);
+        book(&clocks, 0, ivc, now, 2);
+        assert_eq!(start(ivc, clocks.read(0), now), 42);
+        // It has drained, and begins anew.
+        let later = now + 1_000;
+        book(&clocks, 0, ivc, later, 2);
+        assert_eq!(start(ivc, clocks.read(0), later), 2);
+    }
+
+    /// A satellite's link is used when the other's queue would make packets arrive no sooner, and nothing is used that would make
+    /// them arrive too late.
+    #[test]
+    fn a_far_link_is_used_when_the_queue_of_the_near_one_is_as_long() {
+        let clocks = TestClocks::default();
+        let svc = svc(&[(8_000_000, 10), (8_000_000, 300)], Split::Mtu);
+        let mut picks = [0_u32; 2];
+        let horizon = 325_000_000;
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, horizon) {
+            if slot == 1 && picks[1] == 0 {
+                assert!(clocks.read(0) >= 288_000_000);
+            }
+            picks[slot as usize] += 1;
+        }
+        // 1.5 ms each: 315 ms of the one and 25 ms of the other.
+        assert_eq!(picks, [210, 16]);
+        // Where nobody waits for the far one, nothing goes there.
+        let clocks = TestClocks::default();
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, 35_000_000) {
+            assert_eq!(slot, 0);
+        }
     }
 
     #[test]

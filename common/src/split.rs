@@ -4,7 +4,7 @@ use crate::{
     drops::DropReason,
     header::LEN,
     maps::{MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, cost, pick, start},
+    schedule::{Best, Clocks, book, cost, pick, start},
     scratch::Word,
 };
 
@@ -141,7 +141,7 @@ pub fn plan<C: Clocks>(
         &plan.best,
         now,
         payload.saturating_add(LEN),
-        svc.queue_ns,
+        svc.horizon_ns,
     ) {
         Ok(slot) => plan.push(slot, payload),
         Err(DropReason::TxTooBig) if svc.split != Split::WholeOnly.code() => {
@@ -170,17 +170,17 @@ fn fewest<C: Clocks>(
     }
     let length = (payload.div_ceil(count.max(1)).saturating_add(7)) & !7;
     let mut rest = payload;
-    let mut bound = svc.queue_ns;
+    let mut horizon = svc.horizon_ns;
     for _ in 0..MAX_PIECES {
         if rest == 0 {
             break;
         }
         let piece = if rest < length { rest } else { length };
-        let slot = pick(svc, clocks, &plan.best, now, piece + LEN, bound)?;
+        let slot = pick(svc, clocks, &plan.best, now, piece + LEN, horizon)?;
         plan.push(slot, piece)?;
         rest -= piece;
         // Once the first piece is booked the others follow: half a packet is worth nothing.
-        bound = u64::MAX;
+        horizon = u64::MAX;
     }
     Ok(())
 }
@@ -240,8 +240,11 @@ fn prepare<C: Clocks>(svc: &Svc, clocks: &C, now: u64, plan: &Plan) -> bool {
         if ivc.room() == 0 {
             continue;
         }
-        if let Some(start) = start(clocks.read(slot), now, svc.queue_ns) {
-            plan.offsets[slot].store((start - now) + cost(ivc, LEN) + ivc.latency_ns);
+        let offset = start(ivc, clocks.read(slot), now)
+            .wrapping_add(cost(ivc, LEN))
+            .wrapping_add(ivc.latency_ns);
+        if offset <= svc.horizon_ns {
+            plan.offsets[slot].store(offset);
             any = true;
         }
     }
@@ -342,7 +345,8 @@ fn assign<C: Clocks>(
         }
         let piece = Piece::stored(&plan.pieces[at]);
         let slot = piece.slot() as usize;
-        clocks.reserve(slot, now, cost(&svc.ivcs[slot], piece.payload() + LEN));
+        let ivc = &svc.ivcs[slot];
+        book(clocks, slot, ivc, now, cost(ivc, piece.payload() + LEN));
     }
     Ok(true)
 }
@@ -391,11 +395,11 @@ mod tests {
             links in links(), policy in policy(), mtus in prop::collection::vec(576_u16..=1500, MAX_IVCS),
             payloads in prop::collection::vec(1_u16..=9000, 1..40),
         ) {
-            let mut ivcs = svc(&links, policy).ivcs;
+            let Svc { mut ivcs, horizon_ns, .. } = svc(&links, policy);
             for (ivc, mtu) in ivcs.iter_mut().zip(&mtus) {
                 ivc.mtu = if ivc.mtu == 0 { 0 } else { u32::from(*mtu) };
             }
-            let svc = Svc::new(1, 0, policy, 100_000_000, ivcs);
+            let svc = Svc::new(1, 0, policy, horizon_ns, ivcs);
             let clocks = TestClocks::default();
             for payload in payloads {
                 let before = clocks.0.clone();

@@ -65,11 +65,11 @@ impl Clocks for SharedClocks {
     }
 
     #[inline(always)]
-    fn reserve(&self, slot: usize, now: u64, cost: u64) {
+    fn reserve(&self, slot: usize, from: u64, cost: u64) {
         let clock = self.clock(slot);
         // SAFETY: as above.
         let old = unsafe { fetch_add(clock, cost) };
-        if old < now {
+        if old.wrapping_sub(from).cast_signed() < 0 {
             // The link had been idle, so the booking begins now. If another CPU booked in between,
             // it found the clock behind as well and has set it right for both but for one packet.
             // SAFETY: as above.
@@ -77,7 +77,7 @@ impl Clocks for SharedClocks {
                 atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(
                     clock,
                     old.wrapping_add(cost),
-                    now.wrapping_add(cost),
+                    from.wrapping_add(cost),
                 )
             };
         }

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_NET},
-    helpers::{bpf_ktime_get_ns, bpf_redirect_neigh, bpf_skb_change_tail},
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect_neigh, bpf_skb_change_tail},
     programs::TcContext,
 };
 use withy_common::{
@@ -37,6 +37,9 @@ pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
     if header.source() != svc.local {
         return Err(DropReason::TxNoSvc);
     }
+    let mut header = header;
+    // SAFETY: the helper has no preconditions.
+    outbound::slow_down(svc, &mut header, unsafe { bpf_get_prandom_u32() })?;
     cut(ctx, svc, header, awaiting)
 }
 

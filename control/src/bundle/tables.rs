@@ -125,7 +125,7 @@ fn svc(
         wire(endpoints.local),
         index,
         split(tunnel.split),
-        tunnel.queue.as_nanos(),
+        slowest(&ivcs) + tunnel.queue.as_nanos(),
         ivcs,
     );
     contents.svcs.push((endpoints.remote, svc));
@@ -159,6 +159,12 @@ fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: 
         mtu,
         ..idle
     }
+}
+
+/// The latency in nanoseconds of the slowest IVC that carries anything.
+fn slowest(ivcs: &[Ivc]) -> u64 {
+    let used = ivcs.iter().filter(|ivc| ivc.mtu > 0);
+    used.map(|ivc| ivc.latency_ns).max().unwrap_or_default()
 }
 
 const fn split(policy: SplitPolicy) -> Split {

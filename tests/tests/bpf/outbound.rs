@@ -102,6 +102,31 @@ fn what_cannot_leave_is_dropped_by_reason() {
 }
 
 #[test]
+fn packets_that_allow_it_are_marked_early_and_others_dropped() {
+    let mut rig = Rig::new(&[(100_000_000, 1)], Split::Mtu);
+    let mut svcs = rig.tables.svcs().unwrap();
+    svcs[0].1.early = u32::MAX;
+    rig.tables.set_svcs(&svcs).unwrap();
+    assert_eq!(rig.run("bundle_tx", &outer(100).bytes()).verdict, SHOT);
+    assert_eq!(rig.drops("tx_early"), 1);
+    for ecn in [1, 2, 3] {
+        let with = |ecn: u8| {
+            let mut frame = Frame::esp(local(0), remote(0), 100).identified(u16::from(ecn) - 1);
+            frame.header.ecn = etherparse::IpEcn::try_new(ecn).unwrap();
+            frame
+        };
+        let mut packet = outer(100);
+        packet.header.ecn = etherparse::IpEcn::try_new(ecn).unwrap();
+        let outcome = rig.run("bundle_tx", &packet.bytes());
+        assert_eq!(outcome.verdict, REDIRECT, "{ecn}");
+        let mut expected = with(ecn);
+        expected.header.ecn = etherparse::IpEcn::try_new(3).unwrap();
+        assert_eq!(outcome.packet, expected.bytes(), "{ecn}");
+    }
+    assert_eq!(rig.all_drops(), 1);
+}
+
+#[test]
 fn eight_pieces_are_the_most() {
     let rig = Rig::with_mtu(&[(100_000_000, 1)], Split::Mtu, 300);
     assert_eq!(

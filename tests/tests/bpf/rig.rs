@@ -73,6 +73,7 @@ impl Rig {
                 byte_time,
                 rate,
                 latency_ns: latency * 1_000_000,
+                shift_ns: 0,
             };
             let key = IvcKey {
                 source: wire(remote(slot)),
@@ -86,7 +87,8 @@ impl Rig {
             };
             arriving.push((key, value));
         }
-        let svc = Svc::new(wire(ENDPOINTS.0), 3, split, 100_000_000, ivcs);
+        let slowest = ivcs.iter().map(|ivc| ivc.latency_ns).max().unwrap();
+        let svc = Svc::new(wire(ENDPOINTS.0), 3, split, slowest + 100_000_000, ivcs);
         tables.set_svcs(&[(ENDPOINTS.1, svc)]).unwrap();
         tables.set_ivcs(&arriving).unwrap();
         Self {

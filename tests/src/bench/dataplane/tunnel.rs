@@ -35,6 +35,7 @@ pub(super) fn ivc((local, remote): Ends, way: Way, counters: u32) -> Ivc {
         byte_time,
         rate,
         latency_ns: 10_000_000,
+        shift_ns: 0,
     }
 }
 
