@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod esp;
+pub mod estimate;
 pub mod identity;
 pub mod kernel;
 pub mod link;

@@ -1,0 +1,230 @@
+//! The IVCs of an SVC together: with what the scheduler is programmed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Confidence, Estimate, PACKET, Present, Received, early::Early, ivc::Ivc};
+
+/// How long packets are to be queued at most on the slowest IVC in use, in seconds.
+const TARGET: f64 = 0.025;
+/// How much longer they may be for a moment.
+const BURST: f64 = 0.1;
+/// How much longer at least and at most while what the links carry is not known, in seconds.
+const UNKNOWN: (f64, f64) = (0.05, 0.2);
+/// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
+const WORTH: f64 = 0.5;
+/// The horizon is never further than this, in seconds.
+const FURTHEST: f64 = 10.0;
+/// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
+const INTERVALS: (f64, f64) = (0.025, 0.1);
+const PACKETS: f64 = 4.0;
+
+/// With what the scheduler is programmed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan<K: Ord> {
+    /// How long after now a packet may arrive at the latest.
+    pub horizon: Duration,
+    /// How many of 2^32 packets are to be marked or dropped.
+    pub early: u32,
+    /// The IVCs.
+    pub ivcs: BTreeMap<K, Term>,
+}
+
+/// With what the scheduler is programmed for an IVC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Term {
+    /// In bits per second.
+    pub rate: u64,
+    /// The latency while the link is empty, beyond that of the fastest.
+    pub latency: Duration,
+    /// What is to be added to the virtual clock, in nanoseconds.
+    pub shift: i64,
+}
+
+/// The IVCs of an SVC, by whatever they are known by.
+#[derive(Debug)]
+pub struct Bond<K: Ord> {
+    ivcs: BTreeMap<K, Ivc>,
+    early: Early,
+}
+
+impl<K: Ord> Default for Bond<K> {
+    fn default() -> Self {
+        Self {
+            ivcs: BTreeMap::new(),
+            early: Early::default(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Bond<K> {
+    /// Learns which IVCs there are, and how many bits per second each of them may be given at most. What is known of those that stay
+    /// is kept.
+    pub fn set(&mut self, caps: &BTreeMap<K, Option<u64>>) {
+        self.ivcs.retain(|key, _| caps.contains_key(key));
+        for (key, cap) in caps {
+            let cap = cap.map(bytes);
+            match self.ivcs.get_mut(key) {
+                Some(ivc) => ivc.set_cap(cap),
+                None => {
+                    self.ivcs.insert(key.clone(), Ivc::new(cap));
+                }
+            }
+        }
+    }
+
+    /// A mark is about to be sent on an IVC. The scheduler is to be programmed anew after it.
+    pub fn sent(&mut self, key: &K, number: u32, present: &Present) {
+        if let Some(ivc) = self.ivcs.get_mut(key) {
+            ivc.sent(number, present);
+        }
+    }
+
+    /// The other side says what it has received on an IVC. The scheduler is to be programmed anew after it.
+    pub fn reported(&mut self, key: &K, received: &Received, present: &Present) {
+        if let Some(ivc) = self.ivcs.get_mut(key) {
+            ivc.reported(received, present);
+        }
+    }
+
+    /// The time between two marks that an IVC should have while there is load: none are to take much of a slow link.
+    #[must_use]
+    pub fn interval(&self, key: &K) -> Duration {
+        let rate = self.ivcs.get(key).map_or(f64::MAX, Ivc::rate);
+        let interval = (PACKETS * PACKET / rate).clamp(INTERVALS.0, INTERVALS.1);
+        Duration::from_secs_f64(interval)
+    }
+
+    /// What is known of an IVC.
+    #[must_use]
+    pub fn estimate(&self, key: &K, present: &Present) -> Option<Estimate> {
+        self.ivcs.get(key)?.estimate(present)
+    }
+
+    /// With what the scheduler is to be programmed: it is taken to be programmed so. IVCs that are not among those in `presents` are
+    /// not to be used.
+    pub fn plan(&mut self, presents: &BTreeMap<K, Present>) -> Plan<K> {
+        let mut known = BTreeMap::new();
+        for (key, ivc) in &mut self.ivcs {
+            if let Some(estimate) = presents.get(key).and_then(|present| ivc.estimate(present)) {
+                ivc.programmed(&estimate);
+                known.insert(key.clone(), estimate);
+            }
+        }
+        let now = presents.values().map(|present| present.at).max();
+        let level = Level::of(known.values());
+        let early = self.early(&level, now.unwrap_or_default());
+        let ivcs = known.into_iter().map(|(key, ivc)| {
+            let term = Term {
+                rate: bits(ivc.pace),
+                latency: Duration::from_secs_f64(ivc.latency - level.least),
+                shift: ivc.shift,
+            };
+            (key, term)
+        });
+        Plan {
+            horizon: Duration::from_secs_f64(level.horizon().min(FURTHEST)),
+            early,
+            ivcs: ivcs.collect(),
+        }
+    }
+
+    fn early(&mut self, level: &Level, now: Duration) -> u32 {
+        let now = now.as_secs_f64();
+        if level.allowance > 0.0 {
+            // What counts as a queue may be none.
+            self.early.clear(now);
+        } else {
+            self.early.note(level.queue, level.target, now);
+        }
+        let part = self.early.probability(level.target) * f64::from(u32::MAX);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to 1 of it"
+        )]
+        let early = part as u32;
+        early
+    }
+}
+
+/// How late packets may arrive and do, all in seconds.
+#[derive(Debug)]
+struct Level {
+    /// The smallest latency, and by how much the largest of those in use is more.
+    least: f64,
+    spread: f64,
+    /// How long packets are to be queued on the slowest IVC, and how much longer while that has no meaning.
+    target: f64,
+    allowance: f64,
+    /// How long they are queued.
+    queue: f64,
+}
+
+impl Level {
+    fn of<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> Self {
+        let most = |value: fn(&Estimate) -> f64, of: &[&Estimate]| {
+            of.iter().map(|ivc| value(ivc)).fold(0.0, f64::max)
+        };
+        let least = known
+            .clone()
+            .map(|ivc| ivc.latency)
+            .fold(f64::MAX, f64::min);
+        let slowest = slowest(known.clone());
+        let used: Vec<_> = known.filter(|ivc| ivc.latency <= slowest).collect();
+        let sum: f64 = used.iter().map(|ivc| ivc.rate).sum();
+        let unknown = |ivc: &&&Estimate| ivc.confidence == Confidence::Unknown;
+        let unsure: f64 = used.iter().filter(unknown).map(|ivc| ivc.rate).sum();
+        let trip = most(|ivc| ivc.round_trip, &used);
+        let spread = (slowest - least).max(0.0);
+        let ends = used.iter().map(|ivc| ivc.latency + ivc.queue);
+        let packet = most(|ivc| PACKET / ivc.rate, &used);
+        Self {
+            least,
+            spread,
+            target: (TARGET + 1.3 * most(|ivc| ivc.jitter, &used)).max(3.0 * packet),
+            allowance: if unsure > sum / 2.0 {
+                (2.0 * trip).clamp(UNKNOWN.0, UNKNOWN.1)
+            } else {
+                0.0
+            },
+            queue: (ends.fold(f64::MAX, f64::min) - least - spread).max(0.0),
+        }
+    }
+
+    fn horizon(&self) -> f64 {
+        self.spread + self.target + BURST + self.allowance
+    }
+}
+
+/// The latency of the slowest IVC that is worth to wait for, against the other side's clock.
+fn slowest<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> f64 {
+    // What is not known yet may be as fast as any.
+    let fastest = known.clone().map(|ivc| ivc.rate).fold(0.0, f64::max);
+    let rate = |ivc: &Estimate| match ivc.confidence {
+        Confidence::Unknown => fastest,
+        Confidence::Measured | Confidence::Old => ivc.rate,
+    };
+    let mut ivcs: Vec<_> = known.map(|ivc| (ivc.latency, rate(ivc))).collect();
+    ivcs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut level, mut sum) = (0.0, 0.0);
+    for (latency, rate) in ivcs {
+        if sum <= 0.0 || rate >= sum * (latency - level) * WORTH {
+            (level, sum) = (latency, sum + rate);
+        }
+    }
+    level
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn bytes(bits: u64) -> f64 {
+    bits as f64 / 8.0
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate"
+)]
+fn bits(bytes: f64) -> u64 {
+    (bytes * 8.0) as u64
+}

@@ -1,0 +1,322 @@
+//! One IVC: its rate, its latency, and the queue on it.
+
+use super::{
+    Confidence, PACKET, Present, Received,
+    base::{Base, Empty, Jitter},
+    loss::Loss,
+    marks::{Answer, Mark, Marks, drain},
+    rate::{Known, Rate},
+    trial::Trials,
+};
+
+/// How much of the rate is used while the link's own queue has been full of late.
+const EASY: f64 = 0.97;
+/// What is less than this part of the rate makes no queue, even if the rate is not quite right.
+const LITTLE: f64 = 0.7;
+/// How long what was sent since the last mark may take, in seconds, if that mark's delay is to count as the network's own.
+const NOTHING: f64 = 0.002;
+/// The shortest trial, in seconds, and in packets.
+const TRIAL: (f64, f64) = (0.02, 4.0);
+/// How much longer than chance makes it the virtual queue must be for a trial, in seconds.
+const ENOUGH: f64 = 0.008;
+/// By how much later than expected an answer may come by chance, in seconds, beside four deviations.
+const LATE: f64 = 0.05;
+
+/// What is known of an IVC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// What it carries, in bytes per second.
+    pub rate: f64,
+    /// At which rate the scheduler is to send, in bytes per second.
+    pub pace: f64,
+    /// The latency while empty, in seconds, against the other side's clock.
+    pub latency: f64,
+    /// The smallest round-trip time, in seconds.
+    pub round_trip: f64,
+    /// The queue that a packet meets now, in seconds.
+    pub queue: f64,
+    /// What is to be added to the virtual clock to have it end with the queue, in nanoseconds.
+    pub shift: i64,
+    /// By how much the delay varies without a queue, in seconds.
+    pub jitter: f64,
+    /// The part that is lost, from 0 to 1.
+    pub loss: f64,
+    /// How sure the rate is.
+    pub confidence: Confidence,
+}
+
+/// An IVC.
+#[derive(Debug)]
+pub(super) struct Ivc {
+    marks: Marks,
+    base: Base,
+    jitter: Jitter,
+    loss: Loss,
+    rate: Rate,
+    trials: Trials,
+    account: Account,
+    trip: Trip,
+}
+
+impl Ivc {
+    pub(super) fn new(cap: Option<f64>) -> Self {
+        let rate = Rate::new(cap);
+        Self {
+            marks: Marks::default(),
+            base: Base::default(),
+            jitter: Jitter::default(),
+            loss: Loss::default(),
+            account: Account::new(rate.value()),
+            rate,
+            trials: Trials::default(),
+            trip: Trip::default(),
+        }
+    }
+
+    pub(super) fn set_cap(&mut self, cap: Option<f64>) {
+        self.rate.set_cap(cap);
+    }
+
+    /// In bytes per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.rate.value()
+    }
+
+    /// A mark is sent.
+    pub(super) fn sent(&mut self, number: u32, present: &Present) {
+        let (at, bytes, queue) = self.account.note(present);
+        if queue > 0.0 {
+            self.rate.wanted(at);
+        }
+        let may = self.may_try(queue, at);
+        let packets = TRIAL.1 * PACKET / self.rate.pace(self.trials.next_gain());
+        let length = self.jitter.spread().max(packets).max(TRIAL.0);
+        self.trials.step(number, at, length, may);
+        self.set_pace();
+        self.marks.sent(Mark {
+            number,
+            at,
+            bytes,
+            idle: self.account.idle - queue.min(0.0),
+            gain: self.account.pace / self.rate.value(),
+            answer: None,
+        });
+    }
+
+    /// Whether it may be tried if the link carries more: there is something to send, and nothing speaks against it, or the link idles
+    /// although the scheduler takes it for busy, and has a queue to show for it.
+    fn may_try(&self, queue: f64, at: f64) -> bool {
+        let idles = self.marks.newest().is_some_and(|(_, mark, answer)| {
+            self.trials.is_past(mark.number) && answer.wanted && !answer.busy
+        });
+        let may = match self.rate.confidence() {
+            Confidence::Measured => idles && queue > ENOUGH + self.rate.noise(&self.jitter),
+            Confidence::Unknown | Confidence::Old => queue > 0.0,
+        };
+        may && self.rate.may_grow() && !self.rate.is_full(at)
+    }
+
+    fn set_pace(&mut self) {
+        self.account.pace = self.rate.pace(self.trials.gain());
+    }
+
+    /// The other side says what it has received.
+    pub(super) fn reported(&mut self, received: &Received, present: &Present) {
+        let (now, ..) = self.account.note(present);
+        let Some(place) = self.marks.find(received.number) else {
+            return;
+        };
+        let Some(mark) = self.marks.get(place).copied() else {
+            return;
+        };
+        let arrived = received.arrived.as_secs_f64();
+        let delay = arrived - mark.at;
+        let least = self.base.least().unwrap_or(delay);
+        let empty = Empty {
+            quiet: self.marks.is_quiet(place, LITTLE * self.rate.value()),
+            flat: self.marks.is_flat(delay - least, place) && !self.rate.is_full(now),
+        };
+        self.base.note(mark.at, delay, empty);
+        let raw = delay - self.base.least().unwrap_or(delay);
+        self.trip.note(now - mark.at, raw);
+        let read = received.read.as_secs_f64();
+        let answer = Answer {
+            bytes: precise(received.bytes),
+            read,
+            lag: (read - arrived).max(0.0),
+            raw,
+            queue: raw,
+            wanted: false,
+            busy: false,
+        };
+        self.marks.set_answer(place, answer);
+        self.look(place, &mark, answer, empty.flat);
+        let known = Known {
+            marks: &self.marks,
+            jitter: &self.jitter,
+            loss: &self.loss,
+        };
+        self.rate.learn(known, place);
+        if let Some(first) = self.trials.over(mark.number) {
+            let first = self.marks.answered_from(first).unwrap_or(place);
+            if self.rate.conclude(known, first, place) {
+                self.trials.succeeded();
+            } else {
+                self.trials.failed(mark.number);
+            }
+        }
+        self.set_pace();
+    }
+
+    /// Finds out whether the link has been busy, and what was lost.
+    fn look(&mut self, place: usize, mark: &Mark, answer: Answer, flat: bool) {
+        let before = self.marks.answered(place).next();
+        let before = before.map(|(_, mark, answer)| (*mark, answer));
+        let (mut wanted, mut covered) = (false, false);
+        if let Some((one, earlier)) = before {
+            if (mark.bytes - one.bytes) / self.rate.value() < NOTHING {
+                self.jitter.note(answer.raw);
+            }
+            let time = mark.at - one.at;
+            wanted = mark.idle - one.idle <= 0.2 * time;
+            covered = earlier.queue >= 0.8 * time;
+        }
+        self.loss
+            .note(mark.bytes, answer.bytes, !wanted && !covered);
+        let spread = self.jitter.spread();
+        let queue = self.marks.filtered(place, spread, self.rate.value());
+        let long = queue >= self.rate.noise(&self.jitter);
+        if let Some(answer) = self.marks.answer(place) {
+            answer.queue = queue;
+            answer.wanted = wanted;
+            answer.busy = long && !flat && (wanted || covered);
+        }
+    }
+
+    /// What is known now; nothing before the other side has answered.
+    pub(super) fn estimate(&self, present: &Present) -> Option<Estimate> {
+        let latency = self.base.least()?;
+        let (newest, _, answer) = self.marks.newest()?;
+        let (last, mark) = self.marks.last()?;
+        let (at, rate) = (present.at.as_secs_f64(), self.rate.value());
+        let queue = self.marks.carry(answer.queue, newest, last, rate);
+        let queue = drain(queue, mark, (precise(present.bytes), at), rate);
+        let mut queue = queue.max(self.overdue(newest, answer.queue, at));
+        let mut pace = self.account.pace;
+        if self.rate.is_full(at) {
+            // The delay tells nothing of a queue that overflows: so the clock is taken to be right.
+            queue = queue.max(self.account.queue(present));
+            pace *= EASY;
+        }
+        Some(Estimate {
+            rate,
+            pace,
+            latency,
+            round_trip: self.trip.least.unwrap_or_default(),
+            queue,
+            shift: nanoseconds(queue) - present.ahead,
+            jitter: self.jitter.spread(),
+            loss: self.loss.ratio(),
+            confidence: self.rate.confidence(),
+        })
+    }
+
+    /// The scheduler has been programmed with this.
+    pub(super) fn programmed(&mut self, estimate: &Estimate) {
+        self.account.shift = seconds(estimate.shift);
+    }
+
+    /// The queue at least that the first mark after `newest`, which met `queue`, has met, in seconds, where its answer is too late
+    /// for chance.
+    fn overdue(&self, newest: usize, queue: f64, now: f64) -> f64 {
+        let Some(mark) = self.marks.get(newest + 1) else {
+            return 0.0;
+        };
+        let expected = self
+            .marks
+            .carry(queue, newest, newest + 1, self.rate.value());
+        let late = now - mark.at - self.trip.mean;
+        if late - expected > 4.0 * self.trip.deviation + LATE {
+            late
+        } else {
+            0.0
+        }
+    }
+}
+
+/// What the scheduler has done, by its clock and counters.
+#[derive(Debug)]
+struct Account {
+    /// The bytes sent, and the virtual clock in seconds, when last seen.
+    last: Option<(f64, f64)>,
+    /// At which rate it books, in bytes per second.
+    pace: f64,
+    /// What it adds to the clock, in seconds.
+    shift: f64,
+    /// For how long it has had nothing to do, as far as the clock tells, in seconds.
+    idle: f64,
+}
+
+impl Account {
+    const fn new(pace: f64) -> Self {
+        Self {
+            last: None,
+            pace,
+            shift: 0.0,
+            idle: 0.0,
+        }
+    }
+
+    /// Keeps account of how long there was nothing to do; returns the time, the bytes, and the virtual queue, which is negative
+    /// while that lasts.
+    fn note(&mut self, present: &Present) -> (f64, f64, f64) {
+        let (at, bytes) = (present.at.as_secs_f64(), precise(present.bytes));
+        let clock = at + seconds(present.ahead);
+        if let Some((before, then)) = self.last.replace((bytes, clock)) {
+            // The clock advances by what is booked, and jumps when that begins after a pause.
+            self.idle += (clock - then - (bytes - before) / self.pace).max(0.0);
+        }
+        (at, bytes, self.queue(present))
+    }
+
+    /// The virtual queue in seconds.
+    fn queue(&self, present: &Present) -> f64 {
+        seconds(present.ahead) + self.shift
+    }
+}
+
+/// How long answers take beside the queue, in seconds.
+#[derive(Debug, Default)]
+struct Trip {
+    mean: f64,
+    deviation: f64,
+    least: Option<f64>,
+}
+
+impl Trip {
+    fn note(&mut self, took: f64, queue: f64) {
+        let trip = (took - queue).max(0.0);
+        // RFC 6298, section 2.
+        if self.least.is_none() {
+            (self.mean, self.deviation) = (trip, trip / 2.0);
+        }
+        self.deviation += ((trip - self.mean).abs() - self.deviation) / 4.0;
+        self.mean += (trip - self.mean) / 8.0;
+        self.least = Some(self.least.map_or(trip, |least| least.min(trip)));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 9 petabytes")]
+const fn precise(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn seconds(nanoseconds: i64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "queues are short")]
+const fn nanoseconds(seconds: f64) -> i64 {
+    (seconds * 1e9) as i64
+}

@@ -1,0 +1,256 @@
+//! What a link carries, learnt from what came through.
+
+use super::{
+    PACKET,
+    base::Jitter,
+    loss::Loss,
+    marks::{Answer, Mark, Marks},
+};
+
+/// The rate of an IVC of which nothing is known, in bytes per second: 1 Mbit/s.
+const UNKNOWN: f64 = 125_000.0;
+/// The smallest rate, in bytes per second: 100 kbit/s.
+const LEAST: f64 = 12_500.0;
+/// Over how long it is measured, in seconds, and over how many packets at least.
+const WINDOW: (f64, f64) = (0.08, 0.5);
+const PACKETS: f64 = 12.0;
+/// What differs by more than this part is another rate; what differs by less may be chance.
+const ANOTHER: f64 = 0.1;
+/// How much more than by chance is lost where a queue is full.
+const OVERFLOW: f64 = 0.05;
+/// For how long a queue that was full is gone easy on, in seconds.
+const EASY: f64 = 2.0;
+/// After how long without proof the rate counts as old, in seconds.
+const OLD: f64 = 600.0;
+
+/// How sure a rate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// The link has not been seen busy: it may carry more.
+    Unknown,
+    /// The link has been seen busy.
+    Measured,
+    /// That was long ago.
+    Old,
+}
+
+/// The rate of a link, in bytes per second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    value: f64,
+    cap: f64,
+    confidence: Confidence,
+    /// When it was last seen to be right.
+    proven: f64,
+    /// When the link's queue was last found to have been full.
+    full: Option<f64>,
+}
+
+/// What else is known of the link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) marks: &'a Marks,
+    pub(super) jitter: &'a Jitter,
+    pub(super) loss: &'a Loss,
+}
+
+impl Rate {
+    pub(super) fn new(cap: Option<f64>) -> Self {
+        let cap = cap.unwrap_or(f64::MAX).max(LEAST);
+        Self {
+            value: UNKNOWN.min(cap),
+            cap,
+            confidence: Confidence::Unknown,
+            proven: 0.0,
+            full: None,
+        }
+    }
+
+    pub(super) fn value(&self) -> f64 {
+        self.value
+    }
+
+    pub(super) fn confidence(&self) -> Confidence {
+        self.confidence
+    }
+
+    pub(super) fn set_cap(&mut self, cap: Option<f64>) {
+        self.cap = cap.unwrap_or(f64::MAX).max(LEAST);
+        self.value = self.value.min(self.cap);
+    }
+
+    /// What may be sent at the most when `gain` times as much is tried.
+    pub(super) fn pace(&self, gain: f64) -> f64 {
+        (self.value * gain).min(self.cap)
+    }
+
+    pub(super) fn may_grow(&self) -> bool {
+        self.value < self.cap
+    }
+
+    /// Whether there has been too much for the link's queue of late.
+    pub(super) fn is_full(&self, at: f64) -> bool {
+        self.full.is_some_and(|full| at - full < EASY)
+    }
+
+    /// There is something to send: what was measured long ago is to be found out anew.
+    pub(super) fn wanted(&mut self, at: f64) {
+        if self.confidence == Confidence::Measured && at - self.proven > OLD {
+            self.confidence = Confidence::Old;
+            self.value = (self.value / 2.0).max(LEAST);
+        }
+    }
+
+    /// Below which length in seconds a queue may be none.
+    pub(super) fn noise(&self, jitter: &Jitter) -> f64 {
+        (1.1 * jitter.spread())
+            .max(1.2 * PACKET / self.value)
+            .max(0.002)
+    }
+
+    /// Learns from what arrived by the mark at `place`.
+    pub(super) fn learn(&mut self, known: Known<'_>, place: usize) {
+        let Some(newest) = known.marks.get(place) else {
+            return;
+        };
+        let packets = PACKETS * PACKET / self.value;
+        let window = (8.0 * known.jitter.spread())
+            .max(packets)
+            .clamp(WINDOW.0, WINDOW.1);
+        let (from, busy) = stretch(known.marks, place, window);
+        let Some(from) = from else { return };
+        if self.overflows(known, from, place) {
+            self.full = Some(newest.at);
+        }
+        let long = |from: usize| {
+            let from = known.marks.get(from);
+            from.is_some_and(|from| newest.at - from.at >= 0.8 * window)
+        };
+        match busy {
+            Some(from) if long(from) => self.learn_busy(known, from, place),
+            _ if long(from) => self.learn_idle(known, from, place),
+            _ => {}
+        }
+    }
+
+    /// What came through while the link was busy is what it carries.
+    fn learn_busy(&mut self, known: Known<'_>, from: usize, to: usize) {
+        let (Some(rate), Some(newest)) = (self.delivered(known, from, to), known.marks.get(to))
+        else {
+            return;
+        };
+        if rate > self.value || self.is_too_much(known, from, to) {
+            let differs = (rate / self.value - 1.0).abs() > ANOTHER;
+            let weight = if differs { 0.5 } else { 0.1 };
+            self.set(self.value + (rate - self.value) * weight);
+            (self.confidence, self.proven) = (Confidence::Measured, newest.at);
+        }
+    }
+
+    /// What came through while there was less to send than the link carries, it carries at least.
+    fn learn_idle(&mut self, known: Known<'_>, from: usize, to: usize) {
+        let Some(rate) = self.delivered(known, from, to) else {
+            return;
+        };
+        if let (Some(one), Some(two)) = (known.marks.get(from), known.marks.get(to)) {
+            let sent = (two.bytes - one.bytes) / (two.at - one.at);
+            self.raise(rate.min(sent));
+        }
+    }
+
+    /// A trial that began with the mark at `from` is over; returns whether the link carried it.
+    pub(super) fn conclude(&mut self, known: Known<'_>, from: usize, to: usize) -> bool {
+        let Some((mark, answer)) = known
+            .marks
+            .get(to)
+            .and_then(|mark| Some((mark, mark.answer?)))
+        else {
+            return false;
+        };
+        let carried = answer.queue < self.noise(known.jitter) && !self.is_full(mark.at);
+        if !carried {
+            (self.confidence, self.proven) = (Confidence::Measured, mark.at);
+        }
+        if let Some(rate) = self.delivered(known, from, to) {
+            self.raise(rate);
+        }
+        carried
+    }
+
+    fn raise(&mut self, rate: f64) {
+        self.set(self.value.max(rate));
+    }
+
+    fn set(&mut self, rate: f64) {
+        self.value = rate.clamp(LEAST, self.cap);
+    }
+
+    /// The rate at which what was sent between two marks came through, in bytes per second.
+    ///
+    /// What is lost at random has had its share of the link, so what was sent is counted; what a full queue refuses has not.
+    fn delivered(&self, known: Known<'_>, from: usize, to: usize) -> Option<f64> {
+        let ((one, first), (two, last)) = pair(known.marks, from, to)?;
+        let sent = two.bytes - one.bytes;
+        let (bytes, time) = if self.overflows(known, from, to) {
+            let got = (last.bytes - first.bytes) / (1.0 - known.loss.random());
+            (got, last.read - first.read)
+        } else {
+            (sent, two.at - one.at + last.raw - first.raw)
+        };
+        (time > 0.0).then_some(bytes.min(sent) / time)
+    }
+
+    /// Whether more was lost between two marks than chance takes.
+    fn overflows(&self, known: Known<'_>, from: usize, to: usize) -> bool {
+        let Some(((one, first), (two, last))) = pair(known.marks, from, to) else {
+            return false;
+        };
+        let (sent, got) = (two.bytes - one.bytes, last.bytes - first.bytes);
+        // What came between a mark and the count, nobody can tell from what came before.
+        let read = (last.read - first.read).max(0.001);
+        let rate = self.value.max(sent / (two.at - one.at)).max(got / read);
+        let unsure = (first.lag + last.lag) * rate + PACKETS / 2.0 * PACKET;
+        sent - got > (known.loss.random() + OVERFLOW) * sent + unsure
+    }
+
+    /// Whether more is sent than is carried: the scheduler sends all that it may, or the queue grows.
+    fn is_too_much(&self, known: Known<'_>, from: usize, to: usize) -> bool {
+        let mut since = known.marks.answered(to + 1);
+        let wanted = since
+            .by_ref()
+            .take_while(|(place, ..)| *place > from)
+            .all(|(.., answer)| answer.wanted);
+        let grown = pair(known.marks, from, to)
+            .map_or(0.0, |((_, first), (_, last))| last.queue - first.queue);
+        wanted || grown > self.noise(known.jitter).max(0.005)
+    }
+}
+
+/// Finds the answered mark that was sent `window` seconds before the one at `place`, or the oldest; and the oldest since which the
+/// link has been busy.
+fn stretch(marks: &Marks, place: usize, window: f64) -> (Option<usize>, Option<usize>) {
+    let (mut from, mut since) = (None, None);
+    let newest = marks.get(place);
+    let mut busy = newest
+        .and_then(|mark| mark.answer)
+        .is_some_and(|answer| answer.busy);
+    for (at, mark, answer) in marks.answered(place) {
+        from = Some(at);
+        if busy {
+            since = Some(at);
+        }
+        busy &= answer.busy;
+        if newest.is_some_and(|newest| newest.at - mark.at >= window) {
+            break;
+        }
+    }
+    (from, since)
+}
+
+/// A mark that was answered.
+type Answered<'a> = (&'a Mark, Answer);
+
+fn pair(marks: &Marks, from: usize, to: usize) -> Option<(Answered<'_>, Answered<'_>)> {
+    let (one, two) = (marks.get(from)?, marks.get(to)?);
+    Some(((one, one.answer?), (two, two.answer?)))
+}

@@ -1,0 +1,401 @@
+//! Two gateways and their links in virtual time.
+
+use std::{
+    cell::Cell,
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
+
+use withy_common::{
+    maps::{Ivc, MAX_IVCS, Split, Svc},
+    schedule::{Best, Clocks, pick},
+};
+
+use super::{
+    super::{Bond, Present, Received, Term},
+    link::{Link, MS, Model, SECOND, Time},
+    senders::Source,
+};
+
+/// A full packet of a host behind a gateway, in ESP; and what a link beneath IP adds.
+pub(super) const PACKET: u16 = 1460;
+pub(super) const OVERHEAD: u64 = 14;
+/// A keepalive, everything included.
+const MARK: u64 = 20 + 88 + OVERHEAD;
+/// The time between two keepalives while there is no load.
+const IDLE: Time = 100 * MS;
+/// Figures are kept for periods of this length.
+pub(super) const PERIOD: Time = 50 * MS;
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// It is time for keepalives.
+    Tick(usize),
+    /// It is time for the other side's.
+    TheirTick(usize),
+    /// One of these arrives.
+    Reported(usize, Word),
+    /// A source wants to send.
+    Wake(usize),
+    /// A source hears that a packet has arrived.
+    Acknowledged(usize, u64),
+    /// Others send on a link: which, and the bits per second until when.
+    Others(usize, u64, Time),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Word {
+    number: u32,
+    arrived: Time,
+    bytes: u64,
+    read: Time,
+}
+
+/// Clocks of one thread.
+#[derive(Debug, Default)]
+struct OneThread([Cell<u64>; MAX_IVCS]);
+
+impl Clocks for OneThread {
+    fn read(&self, slot: usize) -> u64 {
+        self.0[slot].get()
+    }
+
+    fn reserve(&self, slot: usize, from: u64, cost: u64) {
+        let clock = self.0[slot].get();
+        let behind = clock.wrapping_sub(from).cast_signed() < 0;
+        let begin = if behind { from } else { clock };
+        self.0[slot].set(begin.wrapping_add(cost));
+    }
+}
+
+/// One IVC.
+#[derive(Debug)]
+struct Path {
+    link: Link,
+    sent: u64,
+    /// What is under way: when it arrives, and the bytes.
+    coming: VecDeque<(Time, u64)>,
+    received: u64,
+    marks: VecDeque<(Time, u32)>,
+    heard: Option<Word>,
+    number: u32,
+    /// The bytes sent at the last keepalive, and when there was load.
+    told: u64,
+    loaded: Time,
+}
+
+/// What a link did in a period.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    /// Bytes that arrived.
+    pub(super) bytes: u64,
+    /// The longest that a packet waited for others.
+    pub(super) waits: Time,
+}
+
+/// Everything.
+pub(super) struct World {
+    pub(super) now: Time,
+    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    order: u64,
+    paths: Vec<Path>,
+    pub(super) bond: Bond<usize>,
+    svc: Svc,
+    early: u32,
+    clocks: OneThread,
+    best: Best,
+    pub(super) sources: Vec<Source>,
+    /// When each of them will be asked for packets.
+    waking: Vec<Time>,
+    random: fastrand::Rng,
+    /// By link and period.
+    pub(super) figures: Vec<Vec<Figures>>,
+    /// When each packet was sent and arrived, in the order of sending.
+    pub(super) packets: Vec<(Time, Time)>,
+    /// What found no room in the virtual queue, and in a link's.
+    pub(super) refused: u64,
+    pub(super) overflowed: u64,
+    /// The other side's clock is ahead by this, and faster by so many parts of a million.
+    ahead: Time,
+    skew: f64,
+}
+
+fn volume(len: u16) -> u64 {
+    u64::from(len) + OVERHEAD
+}
+
+impl World {
+    pub(super) fn new(models: &[Model], seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let paths: Vec<_> = models
+            .iter()
+            .map(|model| Path {
+                link: Link::new(model.clone(), random.u64(..)),
+                sent: 0,
+                coming: VecDeque::new(),
+                received: 0,
+                marks: VecDeque::new(),
+                heard: None,
+                number: 0,
+                told: 0,
+                loaded: 0,
+            })
+            .collect();
+        let mut world = Self {
+            now: 0,
+            events: BinaryHeap::new(),
+            order: 0,
+            bond: Bond::default(),
+            svc: Svc::new(1, 0, Split::Mtu, 0, [Ivc::default(); MAX_IVCS]),
+            early: 0,
+            clocks: OneThread::default(),
+            best: Best::new(),
+            sources: Vec::new(),
+            waking: Vec::new(),
+            figures: vec![Vec::new(); paths.len()],
+            paths,
+            packets: Vec::new(),
+            refused: 0,
+            overflowed: 0,
+            ahead: random.u64(0..1_000 * SECOND),
+            skew: 0.0,
+            random,
+        };
+        let caps = (0..models.len()).map(|path| (path, None));
+        world.bond.set(&caps.collect());
+        for path in 0..models.len() {
+            let (ours, theirs) = (world.random.u64(0..25 * MS), world.random.u64(0..25 * MS));
+            world.at(ours, Event::Tick(path));
+            world.at(theirs, Event::TheirTick(path));
+        }
+        world
+    }
+
+    /// Makes the other side's clock faster.
+    pub(super) fn skew(mut self, ppm: f64) -> Self {
+        self.skew = ppm / 1e6;
+        self
+    }
+
+    pub(super) fn source(&mut self, from: Time, source: Source) {
+        let number = self.sources.len();
+        self.sources.push(source);
+        self.waking.push(from);
+        self.at(from, Event::Wake(number));
+    }
+
+    /// Has others send on a link, at a constant rate.
+    pub(super) fn others(&mut self, link: usize, mbit: f64, from: Time, until: Time) {
+        self.at(from, Event::Others(link, (mbit * 1e6) as u64, until));
+    }
+
+    fn at(&mut self, time: Time, event: Event) {
+        self.order += 1;
+        self.events.push(Reverse((time, self.order, event)));
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, until: Time) {
+        while let Some(Reverse((time, _, event))) = self.events.pop() {
+            if time > until {
+                self.at(time, event);
+                break;
+            }
+            self.now = time;
+            self.handle(event);
+        }
+        self.now = until;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tick(path) => self.tick(path),
+            Event::TheirTick(path) => self.their_tick(path),
+            Event::Reported(path, word) => {
+                let received = Received {
+                    number: word.number,
+                    arrived: Duration::from_nanos(word.arrived),
+                    bytes: word.bytes,
+                    read: Duration::from_nanos(word.read),
+                };
+                let present = self.present(path);
+                self.bond.reported(&path, &received, &present);
+                self.program();
+            }
+            Event::Wake(source) if self.waking[source] == self.now => self.wake(source),
+            Event::Wake(_) => {}
+            Event::Acknowledged(source, number) => {
+                self.sources[source].acknowledged(number, self.now);
+                self.wake(source);
+            }
+            Event::Others(link, rate, until) => {
+                self.paths[link].link.offer(self.now, 1500 + OVERHEAD);
+                let next = self.now + (1500 + OVERHEAD) * 8 * SECOND / rate;
+                if next < until {
+                    self.at(next, Event::Others(link, rate, until));
+                }
+            }
+        }
+    }
+
+    fn present(&self, path: usize) -> Present {
+        Present {
+            at: Duration::from_nanos(self.now),
+            bytes: self.paths[path].sent,
+            ahead: self.clocks.read(path).wrapping_sub(self.now).cast_signed(),
+        }
+    }
+
+    fn theirs(&self, time: Time) -> Time {
+        time + self.ahead + (time as f64 * self.skew) as Time
+    }
+
+    /// The time between two keepalives: shorter while there is load.
+    fn interval(&self, path: usize) -> Time {
+        if self.now < self.paths[path].loaded + SECOND {
+            self.bond.interval(&path).as_nanos() as Time
+        } else {
+            IDLE
+        }
+    }
+
+    fn tick(&mut self, number: usize) {
+        let present = self.present(number);
+        let path = &mut self.paths[number];
+        if present.bytes > path.told + 3 * volume(PACKET) {
+            path.loaded = self.now;
+        }
+        path.told = present.bytes;
+        path.number += 1;
+        let mark = path.number;
+        self.bond.sent(&number, mark, &present);
+        let path = &mut self.paths[number];
+        let fate = path.link.offer(self.now, MARK);
+        if let Some(arrival) = fate.and_then(|fate| fate.arrival) {
+            path.marks.push_back((arrival, mark));
+        }
+        self.program();
+        let next = self.now + self.interval(number);
+        self.at(next, Event::Tick(number));
+    }
+
+    fn their_tick(&mut self, number: usize) {
+        let (now, read) = (self.now, self.random.u64(0..2 * MS));
+        let path = &mut self.paths[number];
+        let mut newest = None;
+        while let Some(mark) = path.marks.pop_front_if(|mark| mark.0 <= now) {
+            newest = Some(mark);
+        }
+        if let Some((arrival, mark)) = newest {
+            let read = (arrival + read).min(now);
+            while let Some(coming) = path.coming.pop_front_if(|coming| coming.0 <= read) {
+                path.received += coming.1;
+            }
+            let bytes = path.received;
+            let word = Word {
+                number: mark,
+                arrived: self.theirs(arrival),
+                bytes,
+                read: self.theirs(read),
+            };
+            self.paths[number].heard = Some(word);
+        }
+        let path = &self.paths[number];
+        let (latency, jitter) = (path.link.model.latency, path.link.model.jitter);
+        let lost = self.random.f64() < path.link.model.loss;
+        if let Some(word) = path.heard.filter(|_| !lost) {
+            let back = now + latency + self.random.u64(0..=2 * jitter);
+            self.at(back, Event::Reported(number, word));
+        }
+        let next = self.now + self.interval(number);
+        self.at(next, Event::TheirTick(number));
+    }
+
+    /// Programs the scheduler.
+    fn program(&mut self) {
+        let paths = 0..self.paths.len();
+        let presents = paths.map(|path| (path, self.present(path))).collect();
+        let plan = self.bond.plan(&presents);
+        let mut ivcs = [Ivc::default(); MAX_IVCS];
+        for (slot, ivc) in ivcs.iter_mut().enumerate().take(self.paths.len()) {
+            // Of what is not known yet, nothing is expected.
+            let unknown = Term {
+                rate: 1_000_000,
+                ..Term::default()
+            };
+            let term = plan.ivcs.get(&slot).unwrap_or(&unknown);
+            let (byte_time, rate) = Ivc::pace(term.rate);
+            *ivc = Ivc {
+                mtu: 1500,
+                overhead: OVERHEAD as u32,
+                byte_time,
+                rate,
+                latency_ns: term.latency.as_nanos() as u64,
+                shift_ns: term.shift.cast_unsigned(),
+                ..Ivc::default()
+            };
+        }
+        self.early = plan.early;
+        self.svc = Svc::new(1, 0, Split::Mtu, plan.horizon.as_nanos() as u64, ivcs);
+    }
+
+    fn figures(&mut self, link: usize, time: Time) -> &mut Figures {
+        let period = (time / PERIOD) as usize;
+        let figures = &mut self.figures[link];
+        if figures.len() <= period {
+            figures.resize(period + 1, Figures::default());
+        }
+        &mut figures[period]
+    }
+
+    fn wake(&mut self, number: usize) {
+        while let Some(packet) = self.sources[number].next(self.now) {
+            self.send(number, packet);
+        }
+        let pending = self.waking[number] > self.now;
+        if let Some(when) = self.sources[number].wakes()
+            && (!pending || when < self.waking[number])
+        {
+            self.waking[number] = when.max(self.now + 1);
+            self.at(self.waking[number], Event::Wake(number));
+        }
+    }
+
+    fn send(&mut self, source: usize, packet: u64) {
+        let now = self.now;
+        if self.random.u32(..) < self.early {
+            self.refused += 1;
+            return;
+        }
+        let picked = pick(
+            &self.svc,
+            &self.clocks,
+            &self.best,
+            now,
+            PACKET,
+            self.svc.horizon_ns,
+        );
+        let Ok(slot) = picked else {
+            self.refused += 1;
+            return;
+        };
+        let slot = slot as usize;
+        self.paths[slot].sent += volume(PACKET);
+        let Some(fate) = self.paths[slot].link.offer(now, volume(PACKET)) else {
+            self.overflowed += 1;
+            return;
+        };
+        let figures = self.figures(slot, now);
+        figures.waits = figures.waits.max(fate.waits);
+        if let Some(arrival) = fate.arrival {
+            self.figures(slot, arrival).bytes += volume(PACKET);
+            self.paths[slot].coming.push_back((arrival, volume(PACKET)));
+            self.packets.push((now, arrival));
+            if let Some(back) = self.sources[source].hears_after() {
+                self.at(arrival + back, Event::Acknowledged(source, packet));
+            }
+        }
+    }
+}
