@@ -10,7 +10,7 @@ use crate::header::{Ipv4Header, LEN as HEADER};
 /// The SPI, in host order.
 pub const SPI: u32 = 0x57;
 /// The length in bytes of a keepalive behind its IP header, without padding.
-pub const LEN: usize = 80;
+pub const LEN: usize = 112;
 
 /// What the programs tell the controller. Ring buffer `KEEPALIVES`.
 #[repr(C)]

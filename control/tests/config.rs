@@ -153,8 +153,8 @@ fn manual(tunnel: &Tunnel) -> &Manual {
     tunnel.manual().expect("a tunnel with manual keys")
 }
 
-fn mbit(number: &str) -> Rate {
-    format!("{number} Mbit/s").parse().expect("a legal rate")
+fn mbit(number: &str) -> Setting<Rate> {
+    Setting::Fixed(format!("{number} Mbit/s").parse().expect("a legal rate"))
 }
 
 #[test]

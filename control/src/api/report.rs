@@ -13,8 +13,9 @@ use super::status::{
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, LinkName, Tunnel, TunnelName},
+    config::{Config, LinkName, Rate, Tunnel, TunnelName},
     dataplane::{DataplaneError, Tables},
+    estimate::Estimate,
     link::{LinkView, Links},
     liveness::{Report, State},
     reconcile::objects::Spi,
@@ -43,6 +44,8 @@ pub(crate) struct View<'a> {
     pub(crate) silent: &'a BTreeSet<IvcId>,
     pub(crate) remote_links: &'a BTreeMap<IvcId, String>,
     pub(crate) reports: &'a BTreeMap<IvcId, Report>,
+    /// What IVCs carry, as far as has been found out.
+    pub(crate) estimates: &'a BTreeMap<IvcId, Estimate>,
     pub(crate) rejected: u64,
     pub(crate) engine: &'a EngineReport,
     pub(crate) started: u64,
@@ -234,7 +237,12 @@ fn ivc_status(
         remote: ivc.remote,
         remote_link: view.remote_links.get(&id).cloned(),
         usable: up && !view.silent.contains(&id),
-        rate_bps: ivc.rate.bits_per_second(),
+        rate_bps: view
+            .estimates
+            .get(&id)
+            .map(Estimate::bits_per_second)
+            .or(ivc.rate.fixed().map(Rate::bits_per_second))
+            .unwrap_or_default(),
         latency_seconds: ivc.latency.duration().as_secs_f64(),
         state: ivc_state(view, &id, up),
         since: ivc_since(view, ivc, report, up),

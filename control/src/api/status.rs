@@ -143,7 +143,7 @@ pub struct IvcStatus {
     pub remote_link: Option<String>,
     /// Whether it may carry pieces: its link is up, and the other side hears it.
     pub usable: bool,
-    /// Its rate in bits per second.
+    /// What it carries, in bits per second: as has been found out, before that as is stated.
     pub rate_bps: u64,
     /// Its one-way latency in seconds.
     pub latency_seconds: f64,

@@ -1,8 +1,10 @@
 //! The bundle manager: what the data plane's maps should hold.
 
 mod slots;
+mod steering;
 mod tables;
 
 pub use slots::{IvcId, Slots};
-pub(crate) use tables::ident;
+pub use steering::Steering;
 pub use tables::{Contents, contents};
+pub(crate) use tables::{cap, ident};

@@ -18,6 +18,9 @@ use crate::{
 /// queue grow on the link, where nothing bounds it.
 const HEADROOM_PERCENT: u64 = 97;
 
+/// The rate of an IVC of which nothing is known yet, in bits per second.
+const UNKNOWN: u64 = 1_000_000;
+
 /// What the maps should hold.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -64,6 +67,12 @@ pub fn contents(
         );
     }
     contents
+}
+
+/// What an IVC carries at most, in bits per second, if that is stated.
+pub(crate) fn cap(ivc: &RunningIvc) -> Option<u64> {
+    let rate = ivc.rate.fixed()?;
+    Some(rate.bits_per_second() / 100 * HEADROOM_PERCENT)
 }
 
 /// What an IVC of a tunnel is known by.
@@ -138,7 +147,7 @@ fn svc(
 
 /// Returns an IVC as the sender sees it; without a usable link, it has no MTU and carries nothing.
 fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: u32) -> Ivc {
-    let (byte_time, rate) = Ivc::pace(ivc.rate.bits_per_second() / 100 * HEADROOM_PERCENT);
+    let (byte_time, rate) = Ivc::pace(cap(ivc).unwrap_or(UNKNOWN));
     let idle = Ivc {
         counters,
         overhead,

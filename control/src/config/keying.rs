@@ -91,7 +91,7 @@ pub struct Ivc {
     /// The address of the other gateway's link.
     pub remote: Ipv4Addr,
     /// The rate towards the other gateway; the link's rate up where the file says nothing.
-    pub rate: Rate,
+    pub rate: Setting<Rate>,
     /// The one-way latency; the link's where the file says nothing.
     pub latency: Delay,
     /// The path's MTU; the link's where the file says nothing.

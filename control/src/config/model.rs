@@ -117,7 +117,7 @@ pub struct Link {
     pub next_hop: Setting<Ipv4Addr>,
     /// The link's rates.
     pub rate: Rates,
-    /// The one-way latency to the far end, queues empty.
+    /// The one-way latency to the far end, queues empty, until it is measured.
     pub latency: Delay,
     /// The largest IP packet that the link carries; `auto`: the interface's MTU.
     pub mtu: Setting<Mtu>,
@@ -160,15 +160,17 @@ const fn delay(micros: u64) -> Delay {
 impl Link {
     /// The overhead where the configuration has none: an Ethernet header, in bytes.
     pub const DEFAULT_OVERHEAD: u8 = 14;
+    /// The latency until it is measured, where the configuration has none: 20 ms.
+    pub const DEFAULT_LATENCY: Delay = delay(20_000);
 }
 
-/// The rates of a link, seen from the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// The most that a link carries, seen from the gateway; `auto`: what it turns out to carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Rates {
     /// To the public network.
-    pub up: Rate,
+    pub up: Setting<Rate>,
     /// From the public network.
-    pub down: Rate,
+    pub down: Setting<Rate>,
 }
 
 /// A group of links that a tunnel may use.

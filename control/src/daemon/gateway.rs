@@ -417,6 +417,7 @@ impl Gateway {
             silent: &self.probing.mute(&self.running, &self.impaired),
             remote_links: &self.remote_links,
             reports: &self.probing.reports(&self.running),
+            estimates: &self.probing.estimates(),
             rejected: self.probing.rejected(),
             engine: &self.engine.report(),
             started: self.started,

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     bundle::{self, IvcId, Slots},
     config::Config,
-    dataplane::{Arrivals, Keepalives, Tables},
+    dataplane::{Keepalives, Meters, Svcs, Tables},
+    estimate::Estimate,
     link::Links,
     liveness::Report,
     vpn::RunningTunnels,
@@ -37,7 +38,7 @@ impl Probing {
     ///
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
-        keepalives: (Keepalives, Arrivals),
+        keepalives: (Keepalives, Meters, Svcs),
         left: Sizes,
         events: Events,
     ) -> io::Result<Self> {
@@ -81,7 +82,9 @@ impl Probing {
             plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
             for ivc in &tunnel.ivcs {
                 if let Some(terms) = sizes::terms(config, links, ivc) {
-                    plan.terms.insert(bundle::ident(tunnel, ivc), terms);
+                    let id = bundle::ident(tunnel, ivc);
+                    plan.caps.insert(id.clone(), bundle::cap(ivc));
+                    plan.terms.insert(id, terms);
                 }
             }
         }
@@ -132,6 +135,11 @@ impl Probing {
         let now = pulse::now();
         ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
             .collect()
+    }
+
+    /// What IVCs carry, as far as has been found out.
+    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Estimate> {
+        self.pulse.estimates()
     }
 
     /// How many keepalives were not believed.

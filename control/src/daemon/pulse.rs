@@ -1,6 +1,7 @@
 //! Keepalives, sent and heard in a thread of their own: the other gateway must not take for the end of an IVC that this one has
 //! much to do.
 
+mod gauge;
 mod heart;
 
 use std::{
@@ -26,7 +27,8 @@ use super::events::Events;
 use crate::{
     bundle::IvcId,
     config::{LinkName, TunnelName},
-    dataplane::{Arrivals, Keepalives},
+    dataplane::{Keepalives, Meters, Svcs},
+    estimate::Estimate,
     link::Interface,
     liveness::{Liveness, Terms, TunnelKeys},
 };
@@ -45,6 +47,7 @@ pub(super) struct Pulse {
 #[derive(Default)]
 struct Shared {
     liveness: Mutex<Liveness>,
+    estimates: Mutex<BTreeMap<IvcId, Estimate>>,
     rejected: AtomicU64,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Plan {
     pub(super) owners: BTreeMap<u32, IvcId>,
     /// The counters' slot of each IVC.
     pub(super) slots: BTreeMap<IvcId, u32>,
+    /// What the IVCs carry at most, in bits per second, where that is stated.
+    pub(super) caps: BTreeMap<IvcId, Option<u64>>,
     /// The names of tunnels, by their remote endpoints.
     pub(super) tunnels: BTreeMap<Ipv4Addr, TunnelName>,
     /// The keys of each tunnel, by its remote endpoint.
@@ -72,7 +77,7 @@ impl Pulse {
     ///
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
-        (keepalives, arrivals): (Keepalives, Arrivals),
+        (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
         events: Events,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -87,7 +92,7 @@ impl Pulse {
                 Arc::clone(&shared),
                 planned,
                 word,
-                (keepalives, arrivals),
+                (keepalives, meters, svcs),
                 events,
             )?
         };
@@ -108,6 +113,8 @@ impl Pulse {
     /// Learns what there is to probe. What is known of IVCs that stay is kept.
     pub(super) fn set(&self, plan: Plan) {
         self.liveness().set(&plan.terms, now(), clock());
+        let known = |id: &IvcId, _: &mut Estimate| plan.terms.contains_key(id);
+        self.shared.estimates().retain(known);
         self.plans.send_replace(Arc::new(plan));
     }
 
@@ -136,6 +143,11 @@ impl Pulse {
         self.shared.liveness()
     }
 
+    /// What IVCs carry, as far as has been found out.
+    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Estimate> {
+        self.shared.estimates().clone()
+    }
+
     /// How many keepalives were not believed.
     pub(super) fn rejected(&self) -> u64 {
         self.shared.rejected.load(Ordering::Relaxed)
@@ -143,6 +155,12 @@ impl Pulse {
 }
 
 impl Shared {
+    fn estimates(&self) -> MutexGuard<'_, BTreeMap<IvcId, Estimate>> {
+        self.estimates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn liveness(&self) -> MutexGuard<'_, Liveness> {
         self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }

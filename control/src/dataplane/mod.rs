@@ -1,6 +1,5 @@
 //! The eBPF programs and their maps: loaded, pinned, attached, adopted after a restart.
 
-mod arrivals;
 mod attach;
 mod bpffs;
 mod clsact;
@@ -8,16 +7,19 @@ mod error;
 mod keepalives;
 mod layout;
 mod load;
+mod meters;
 mod pins;
 mod remove;
+mod svcs;
 mod tables;
 
-pub use arrivals::Arrivals;
 pub use attach::{Attached, Attachment, Hook, Receive};
 pub use error::DataplaneError;
 pub use keepalives::Keepalives;
 pub use load::{Dataplane, Limits};
+pub use meters::Meters;
 pub use remove::remove;
+pub use svcs::Svcs;
 pub use tables::{Drops, Tables, wire};
 
 /// The compiled programs (`withy-ebpf`).

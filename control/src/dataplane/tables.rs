@@ -9,10 +9,10 @@ use aya::{
 use ipnet::Ipv4Net;
 use withy_common::{
     drops::DropReason,
-    maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Svc, SvcState, Traffic},
+    maps::{IvcCounters, IvcKey, IvcRx, Svc, SvcState, Traffic},
 };
 
-use super::{Arrivals, DataplaneError, Keepalives, Limits, layout::Layout};
+use super::{DataplaneError, Keepalives, Limits, Meters, Svcs, layout::Layout};
 
 /// Drops since the maps were made, by reason.
 pub type Drops = Vec<(&'static str, u64)>;
@@ -42,13 +42,13 @@ pub(super) fn layouts(limits: Limits) -> [Layout; 6] {
 
 /// The maps that the controller reads and writes.
 pub struct Tables {
-    svcs: HashMap<MapData, Endpoint, Svc>,
+    svcs: Svcs,
     states: Array<MapData, SvcState>,
     ivcs: HashMap<MapData, IvcKey, IvcRx>,
     counters: PerCpuArray<MapData, IvcCounters>,
     drops: PerCpuArray<MapData, u64>,
     subnets: LpmTrie<MapData, u32, u32>,
-    keepalives: Option<(Keepalives, Arrivals)>,
+    keepalives: Option<(Keepalives, Meters)>,
 }
 
 impl fmt::Debug for Tables {
@@ -60,34 +60,31 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
-        let arrivals = Arrivals::open(ebpf)?;
+        let meters = Meters::open(ebpf)?;
         Ok(Self {
-            svcs: take(ebpf, "SVCS")?,
+            svcs: Svcs::new(take(ebpf, "SVCS")?),
             states: take(ebpf, "SVC_STATES")?,
             ivcs: take(ebpf, "IVCS")?,
             counters: take(ebpf, "IVC_COUNTERS")?,
             drops: take(ebpf, "DROPS")?,
             subnets: take(ebpf, "SUBNETS")?,
-            keepalives: Some((Keepalives(take(ebpf, "KEEPALIVES")?), arrivals)),
+            keepalives: Some((Keepalives(take(ebpf, "KEEPALIVES")?), meters)),
         })
     }
 
-    /// Takes the keepalives that come, and a view of the data that arrives, away from the other maps, to be read elsewhere; once.
-    pub fn take_keepalives(&mut self) -> Option<(Keepalives, Arrivals)> {
-        self.keepalives.take()
+    /// Takes the keepalives that come away from the other maps, to be read elsewhere, with what is needed to steer by them; once.
+    pub fn take_keepalives(&mut self) -> Option<(Keepalives, Meters, Svcs)> {
+        let (keepalives, meters) = self.keepalives.take()?;
+        Some((keepalives, meters, self.svcs.clone()))
     }
 
-    /// Makes the SVC map hold exactly `wanted`, writing only what differs.
+    /// Makes the SVC map hold exactly `wanted`, steered as before, writing only what differs.
     ///
     /// # Errors
     ///
     /// Fails where the map is full.
     pub fn set_svcs(&mut self, wanted: &[(Ipv4Addr, Svc)]) -> Result<(), DataplaneError> {
-        let wanted: Vec<_> = wanted
-            .iter()
-            .map(|(address, svc)| (wire(*address), *svc))
-            .collect();
-        converge("SVCS", &mut self.svcs, &wanted)
+        self.svcs.state(wanted)
     }
 
     /// Makes the map of arriving IVCs hold exactly `wanted`, writing only what differs.
@@ -138,14 +135,7 @@ impl Tables {
     ///
     /// Fails where the kernel does.
     pub fn svcs(&self) -> Result<Vec<(Ipv4Addr, Svc)>, DataplaneError> {
-        self.svcs
-            .iter()
-            .map(|entry| entry.map(|(key, svc)| (Ipv4Addr::from(key.to_ne_bytes()), svc)))
-            .collect::<Result<_, _>>()
-            .map_err(|source| DataplaneError::Map {
-                map: "SVCS",
-                source,
-            })
+        self.svcs.all()
     }
 
     /// Reads what every arriving IVC in the map is.
@@ -251,7 +241,7 @@ where
 }
 
 /// Writes new and changed entries, then removes the others, so that nothing is missing in between.
-fn converge<K, V>(
+pub(super) fn converge<K, V>(
     map: &'static str,
     table: &mut HashMap<MapData, K, V>,
     wanted: &[(K, V)],

@@ -6,8 +6,6 @@ use super::{Confidence, Estimate, PACKET, Present, Received, early::Early, ivc::
 
 /// How long packets are to be queued at most on the slowest IVC in use, in seconds.
 const TARGET: f64 = 0.025;
-/// How much longer they may be for a moment.
-const BURST: f64 = 0.1;
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
@@ -72,6 +70,11 @@ impl<K: Ord + Clone> Bond<K> {
         }
     }
 
+    /// The IVCs.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.ivcs.keys()
+    }
+
     /// A mark is about to be sent on an IVC. The scheduler is to be programmed anew after it.
     pub fn sent(&mut self, key: &K, number: u32, present: &Present) {
         if let Some(ivc) = self.ivcs.get_mut(key) {
@@ -91,7 +94,7 @@ impl<K: Ord + Clone> Bond<K> {
     pub fn interval(&self, key: &K) -> Duration {
         let rate = self.ivcs.get(key).map_or(f64::MAX, Ivc::rate);
         let interval = (PACKETS * PACKET / rate).clamp(INTERVALS.0, INTERVALS.1);
-        Duration::from_secs_f64(interval)
+        duration(interval)
     }
 
     /// What is known of an IVC.
@@ -101,8 +104,8 @@ impl<K: Ord + Clone> Bond<K> {
     }
 
     /// With what the scheduler is to be programmed: it is taken to be programmed so. IVCs that are not among those in `presents` are
-    /// not to be used.
-    pub fn plan(&mut self, presents: &BTreeMap<K, Present>) -> Plan<K> {
+    /// not to be used. For `burst`, packets may be queued longer than they are to be.
+    pub fn plan(&mut self, presents: &BTreeMap<K, Present>, burst: Duration) -> Plan<K> {
         let mut known = BTreeMap::new();
         for (key, ivc) in &mut self.ivcs {
             if let Some(estimate) = presents.get(key).and_then(|present| ivc.estimate(present)) {
@@ -116,13 +119,13 @@ impl<K: Ord + Clone> Bond<K> {
         let ivcs = known.into_iter().map(|(key, ivc)| {
             let term = Term {
                 rate: bits(ivc.pace),
-                latency: Duration::from_secs_f64(ivc.latency - level.least),
+                latency: duration(ivc.latency - level.least),
                 shift: ivc.shift,
             };
             (key, term)
         });
         Plan {
-            horizon: Duration::from_secs_f64(level.horizon().min(FURTHEST)),
+            horizon: duration((level.horizon() + burst.as_secs_f64()).min(FURTHEST)),
             early,
             ivcs: ivcs.collect(),
         }
@@ -192,7 +195,7 @@ impl Level {
     }
 
     fn horizon(&self) -> f64 {
-        self.spread + self.target + BURST + self.allowance
+        self.spread + self.target + self.allowance
     }
 }
 
@@ -213,6 +216,11 @@ fn slowest<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> f64 {
         }
     }
     level
+}
+
+/// What can be no time is none.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate")]

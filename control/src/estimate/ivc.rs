@@ -45,6 +45,19 @@ pub struct Estimate {
     pub confidence: Confidence,
 }
 
+impl Estimate {
+    /// What it carries, in bits per second.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate"
+    )]
+    pub const fn bits_per_second(&self) -> u64 {
+        (self.rate * 8.0) as u64
+    }
+}
+
 /// An IVC.
 #[derive(Debug)]
 pub(super) struct Ivc {
@@ -123,6 +136,12 @@ impl Ivc {
     /// The other side says what it has received.
     pub(super) fn reported(&mut self, received: &Received, present: &Present) {
         let (now, ..) = self.account.note(present);
+        let newest = self.marks.newest();
+        let before = newest.filter(|(_, mark, _)| mark.number < received.number);
+        if before.is_some_and(|(.., answer)| precise(received.bytes) < answer.bytes) {
+            // The other side has begun to count anew.
+            self.marks.clear();
+        }
         let Some(place) = self.marks.find(received.number) else {
             return;
         };
@@ -214,7 +233,7 @@ impl Ivc {
             latency,
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
-            shift: nanoseconds(queue) - present.ahead,
+            shift: nanoseconds(queue).saturating_sub(present.ahead),
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
             confidence: self.rate.confidence(),

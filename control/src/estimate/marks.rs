@@ -57,6 +57,10 @@ impl Marks {
         self.0.push_back(mark);
     }
 
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(super) fn get(&self, place: usize) -> Option<&Mark> {
         self.0.get(place)
     }

@@ -23,7 +23,7 @@
 //! or delays are so much alike that there is none, and they are longer all the same: then the way has become longer.
 //!
 //! **Together** ([`bond`]). Packets may be queued as long as the slowest IVC worth waiting for is slower, and 25 ms more (more with
-//! jitter, or where packets take long), 100 ms more for a moment. How many are marked or dropped before that is decided
+//! jitter, or where packets take long), and longer for a moment, as the tunnel's `queue` says. How many are marked or dropped before that is decided
 //! as PIE does ([`early`]). An IVC that is slower than that is not used, but marked, and used again when that changes.
 //!
 //! All this is sans-IO: times come with the events. [`Bond::sent`] and [`Bond::reported`] take in what happens, [`Bond::plan`] says with

@@ -56,11 +56,12 @@ pub(super) struct Known<'a> {
 
 impl Rate {
     pub(super) fn new(cap: Option<f64>) -> Self {
-        let cap = cap.unwrap_or(f64::MAX).max(LEAST);
+        // Who states a rate knows the link.
+        let confidence = cap.map_or(Confidence::Unknown, |_| Confidence::Measured);
         Self {
-            value: UNKNOWN.min(cap),
-            cap,
-            confidence: Confidence::Unknown,
+            value: cap.unwrap_or(UNKNOWN).max(LEAST),
+            cap: cap.unwrap_or(f64::MAX).max(LEAST),
+            confidence,
             proven: 0.0,
             full: None,
         }

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use super::{
-    GRACE, Message, Received, Rejected, State, Terms,
+    Counted, GRACE, Message, Received, Rejected, State, Terms,
     estimate::{Loss, RoundTrip},
     pace::Pace,
     path_mtu::Search,
@@ -46,6 +46,10 @@ pub(super) struct Ivc {
     pub(super) urgent: bool,
     received: Received,
     received_at: Duration,
+    pub(super) counted: Counted,
+    /// After which time this side is to speak because of the load, and the other side would like it to.
+    pub(super) quick: Option<Duration>,
+    asked: Option<Duration>,
     probed: u32,
     pub(super) trip: RoundTrip,
     /// Of what this gateway sends, and of what it receives.
@@ -92,6 +96,9 @@ impl Ivc {
             urgent: false,
             received: Received::default(),
             received_at: now,
+            counted: Counted::default(),
+            quick: None,
+            asked: None,
             probed: 0,
             trip: RoundTrip::default(),
             loss: (Loss::default(), Loss::default()),
@@ -118,6 +125,8 @@ impl Ivc {
         self.heard = Some(self.heard.map_or(at, |heard| heard.max(at)));
         self.promise = super::bounded(Duration::from_millis(message.interval.into()));
         self.they_hear = message.hears;
+        let asked = Duration::from_millis(message.asked.into());
+        self.asked = (!asked.is_zero()).then(|| super::bounded(asked));
         self.late = None;
         self.passed = None;
         let metered = self.terms.metered || message.metered;
@@ -287,7 +296,9 @@ impl Ivc {
         let next = if self.urgent {
             sent + GAP
         } else {
-            sent + self.pace.interval(&self.terms, now)
+            let interval = self.pace.interval(&self.terms, now);
+            let wanted = [self.quick, self.asked].into_iter().flatten();
+            sent + wanted.fold(interval, Duration::min)
         };
         match self.late() {
             Some(late) => next.min(late.max(sent + self.terms.interval / ASKS)),
@@ -346,6 +357,11 @@ impl Ivc {
             length,
             probed: self.probed,
             lost: None,
+            counted: self.counted,
+            asked: self
+                .quick
+                .and_then(|quick| u16::try_from(quick.as_millis()).ok())
+                .unwrap_or_default(),
         }
     }
 }

@@ -3,22 +3,27 @@
 //! ```text
 //!  0          4          8                     16         20         24         28
 //!  ├ SPI ─────┼ flags ───┼ time ───────────────┼ sequence ┼ newest ──┼ count ───┤
-//!  28         32    34    36         40                    48                    80
-//!  ├ held ────┼ next┼ len ┼ probed ──┼ lost ──────────────┼ tag ────────────────┤
+//!  28         32    34    36         40                    48
+//!  ├ held ────┼ next┼ len ┼ probed ──┼ lost ──────────────┤
+//!  48                    56                    64                    72         76    78    80                    112
+//!  ├ arrived ────────────┼ bytes ──────────────┼ pieces ─────────────┼ lag ─────┼ ask ┼ 0 ──┼ tag ──────────────────┤
 //! ```
 //!
 //! All big-endian; behind the tag there may be padding, of whatever bytes. Time: nanoseconds since the epoch, larger in each message of
 //! an IVC, so that none is believed twice, by whatever daemon it is read. Sequence: one more in each message on an IVC, so that
-//! what is lost can be counted. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
+//! what is lost can be counted. Arrived: when the newest message came, by a clock of the sender's; bytes and pieces: the data received by
+//! then, or rather by `lag` microseconds later. Ask: the time in milliseconds after which the sender would like to hear, 0 if that does
+//! not matter. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use withy_common::keepalive::{LEN, SPI};
 
 /// What the keys of keepalives are derived for (`blake3::derive_key`): another form has another context.
-const CONTEXT: &str = "withy 2026-11 keepalive of an IVC, with what was received";
+const CONTEXT: &str =
+    "withy 2026-11 keepalive of an IVC, with what was received, and how much data";
 /// Where the tag begins.
-const TAG: usize = 48;
+const TAG: usize = 80;
 
 /// The flag "I hear you".
 const HEARS: u32 = 1;
@@ -61,6 +66,23 @@ pub struct Message {
     /// Another IVC between the same gateways over which the sender hears nothing or cannot send: the address of the sender's
     /// link, then the receiver's.
     pub lost: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// How much data had come with the newest message that the sender has received.
+    pub counted: Counted,
+    /// After which time in milliseconds the sender would like to hear; 0 if that does not matter.
+    pub asked: u16,
+}
+
+/// How much data has come on an IVC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// When the newest message came, in nanoseconds since any fixed moment.
+    pub arrived: u64,
+    /// The bytes of data that had come by then, IP headers included.
+    pub bytes: u64,
+    /// The pieces.
+    pub pieces: u64,
+    /// How much later, in microseconds, they were counted.
+    pub lag: u32,
 }
 
 /// What a gateway has received on an IVC.
@@ -166,7 +188,7 @@ impl Message {
             | flag(self.asks, ASKS);
         let none = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         let (ours, theirs) = self.lost.unwrap_or(none);
-        let fields: [&[u8]; 13] = [
+        let fields: [&[u8]; 19] = [
             &SPI.to_be_bytes(),
             &flags.to_be_bytes(),
             &self.time.to_be_bytes(),
@@ -179,6 +201,12 @@ impl Message {
             &self.probed.to_be_bytes(),
             &ours.octets(),
             &theirs.octets(),
+            &self.counted.arrived.to_be_bytes(),
+            &self.counted.bytes.to_be_bytes(),
+            &self.counted.pieces.to_be_bytes(),
+            &self.counted.lag.to_be_bytes(),
+            &self.asked.to_be_bytes(),
+            &[0; 2],
             &[0; LEN - TAG],
         ];
         let mut bytes = [0; LEN];
@@ -212,6 +240,13 @@ impl Message {
                 Ipv4Addr::from(take::<4>(&mut rest)?),
             ))
             .filter(|(ours, theirs)| !(ours.is_unspecified() && theirs.is_unspecified())),
+            counted: Counted {
+                arrived: u64::from_be_bytes(take(&mut rest)?),
+                bytes: u64::from_be_bytes(take(&mut rest)?),
+                pieces: u64::from_be_bytes(take(&mut rest)?),
+                lag: u32::from_be_bytes(take(&mut rest)?),
+            },
+            asked: u16::from_be_bytes(take(&mut rest)?),
         };
         (flags & !FLAGS == 0).then_some(message)
     }
@@ -240,8 +275,9 @@ pub(super) mod tests {
         pub(crate) fn message()(
             [hears, hurry, metered, asks]: [bool; 4],
             time: u64,
-            [sequence, newest, count, held, probed]: [u32; 5],
-            [interval, length]: [u16; 2],
+            [sequence, newest, count, held, probed, lag]: [u32; 6],
+            [interval, length, asked]: [u16; 3],
+            [arrived, bytes, pieces]: [u64; 3],
             lost in pair(),
         ) -> Message {
             Message {
@@ -256,6 +292,8 @@ pub(super) mod tests {
                 length,
                 probed,
                 lost,
+                counted: Counted { arrived, bytes, pieces, lag },
+                asked,
             }
         }
     }

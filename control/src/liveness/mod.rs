@@ -39,7 +39,7 @@ use std::{
 use withy_common::{header, keepalive};
 
 pub use keys::TunnelKeys;
-pub use message::{KeepaliveKey, Message, Received, Rejected};
+pub use message::{Counted, KeepaliveKey, Message, Received, Rejected};
 pub use path_mtu::BASE as BASE_MTU;
 
 use self::ivc::Ivc;
@@ -56,7 +56,7 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 
 impl Message {
     /// The length in bytes of a message without padding, its IP header included.
-    #[expect(clippy::cast_possible_truncation, reason = "80")]
+    #[expect(clippy::cast_possible_truncation, reason = "112")]
     pub const LENGTH: u16 = header::LEN + keepalive::LEN as u16;
 }
 
@@ -202,6 +202,20 @@ impl Liveness {
             }
         }
         Ok(())
+    }
+
+    /// Learns how much data had come with the newest message, to tell the other side.
+    pub fn counted(&mut self, id: &IvcId, counted: Counted) {
+        if let Some(ivc) = self.ivcs.get_mut(id) {
+            ivc.counted = counted;
+        }
+    }
+
+    /// Learns how often both sides are to speak while there is load; none where there is not.
+    pub fn load(&mut self, id: &IvcId, interval: Option<Duration>) {
+        if let Some(ivc) = self.ivcs.get_mut(id) {
+            ivc.quick = interval.map(bounded);
+        }
     }
 
     /// Compares when the other side has sent something on an IVC with what has come by the tunnel's others.

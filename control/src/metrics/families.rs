@@ -155,7 +155,7 @@ families! {
     IVC_RATE = gauge(
         "withy_ivc_rate_bytes_per_second",
         IVC,
-        "The rate at which the IVC is scheduled.",
+        "What the IVC carries, as has been found out; before that, as is stated.",
     );
     IVC_LATENCY = gauge(
         "withy_ivc_latency_seconds",

@@ -44,8 +44,8 @@ pub struct RunningIvc {
     pub link: LinkName,
     /// The address of the other gateway's link.
     pub remote: Ipv4Addr,
-    /// The rate towards the other gateway.
-    pub rate: Rate,
+    /// The most that it is given towards the other gateway.
+    pub rate: Setting<Rate>,
     /// The one-way latency.
     pub latency: Delay,
     /// The path's MTU.

@@ -103,10 +103,10 @@ pub struct LinkFacts {
     /// Its name in the gateway's configuration.
     #[n(0)]
     pub name: String,
-    /// Its rate towards the public network in bit/s.
+    /// Its rate towards the public network in bit/s; 0 where that is not stated.
     #[n(1)]
     pub up: u64,
-    /// Its rate from the public network in bit/s.
+    /// Its rate from the public network in bit/s; 0 where that is not stated.
     #[n(2)]
     pub down: u64,
     /// Its one-way latency in microseconds.

@@ -102,11 +102,13 @@ fn meant(bundle: &BundleDraft, link: &str, links: &Links<'_>) -> bool {
 
 /// An IVC is a path through its link and cannot carry more than that.
 fn against_link(ivc: &IvcDraft, link: &LinkDraft, sink: &mut Sink) {
-    if let (Some(rate), Some(limit)) = (&ivc.rate, &link.rate)
-        && rate.value > limit.up
+    let limit = link.rate.and_then(|limit| limit.up.fixed());
+    if let (Some(at), Some(limit)) = (&ivc.rate, limit)
+        && let Some(rate) = at.value.fixed()
+        && rate > limit
     {
-        let message = format!("{} is more than the link sends: {}", rate.value, limit.up);
-        sink.warning(&rate.at, message, format!("write {} or less", limit.up));
+        let message = format!("{rate} is more than the link sends: {limit}");
+        sink.warning(&at.at, message, format!("write {limit} or less"));
     }
     let mtu = |setting: &Option<Located<Setting<_>>>| setting.as_ref()?.value.fixed();
     if let (Some(at), Some(own), Some(limit)) = (&ivc.mtu, mtu(&ivc.mtu), mtu(&link.mtu))

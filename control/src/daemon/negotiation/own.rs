@@ -2,7 +2,7 @@
 
 use crate::{
     api::status::LinkState,
-    config::{self, Config, LinkName, Setting, Tunnel},
+    config::{self, Config, LinkName, Rate, Setting, Tunnel},
     link::{LinkView, Links},
     session::OwnLink,
     vpn::ASSUMED_MTU,
@@ -28,12 +28,17 @@ fn own(name: &LinkName, link: &config::Link, view: &LinkView) -> Option<OwnLink>
         address,
         facts: LinkFacts {
             name: name.to_string(),
-            up: link.rate.up.bits_per_second(),
-            down: link.rate.down.bits_per_second(),
+            up: stated(link.rate.up),
+            down: stated(link.rate.down),
             latency: u32::try_from(link.latency.as_micros()).unwrap_or(u32::MAX),
             mtu: mtu(link, view),
         },
     })
+}
+
+/// A rate in bit/s, 0 where it is not stated.
+fn stated(rate: Setting<Rate>) -> u64 {
+    rate.fixed().map_or(0, Rate::bits_per_second)
 }
 
 /// The largest packet that a link carries, in bytes.

@@ -41,14 +41,15 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Optio
 fn ivc(config: &Config, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<RunningIvc> {
     let link = config.links.get(&agreed.link)?;
     let there = &agreed.facts;
-    let rate = rate(link.rate.up.bits_per_second(), agreed, all);
+    let up = link.rate.up.fixed().map(Rate::bits_per_second);
+    let rate = rate(up, agreed, all).and_then(Rate::from_bits_per_second);
     let latency = Delay::from_micros(there.latency.into())
         .map_or(link.latency, |latency| latency.max(link.latency));
     let there = Mtu::new(there.mtu);
     Some(RunningIvc {
         link: agreed.link.clone(),
         remote: agreed.remote,
-        rate: Rate::from_bits_per_second(rate).unwrap_or(link.rate.up),
+        rate: rate.map_or(Setting::Auto, Setting::Fixed),
         latency,
         mtu: match link.mtu {
             Setting::Fixed(mtu) => IvcMtu::Fixed(there.map_or(mtu, |there| there.min(mtu))),
@@ -57,15 +58,17 @@ fn ivc(config: &Config, agreed: &AgreedIvc, all: &[AgreedIvc]) -> Option<Running
     })
 }
 
-/// The rate of an IVC in bit/s: a link that is in several IVCs has a part of its rate, here `up`, for each of them.
-fn rate(up: u64, ivc: &AgreedIvc, all: &[AgreedIvc]) -> u64 {
+/// The most that an IVC is given in bit/s, if that is stated: a link that is in several IVCs has a part of its rate, here `up`, for
+/// each of them.
+fn rate(up: Option<u64>, ivc: &AgreedIvc, all: &[AgreedIvc]) -> Option<u64> {
     let part = |rate: u64, shares: &dyn Fn(&AgreedIvc) -> bool| {
         let sharers = all.iter().filter(|other| shares(other)).count();
         rate / u64::try_from(sharers.max(1)).unwrap_or(u64::MAX)
     };
-    let here = part(up, &|other| other.link == ivc.link);
-    let there = part(ivc.facts.down, &|other| other.remote == ivc.remote);
-    here.min(there)
+    let here = up.map(|up| part(up, &|other| other.link == ivc.link));
+    let down = Some(ivc.facts.down).filter(|down| *down > 0);
+    let there = down.map(|down| part(down, &|other| other.remote == ivc.remote));
+    [here, there].into_iter().flatten().min()
 }
 
 fn sas(keys: &[SaKeys]) -> Option<Vec<RunningSa>> {
@@ -123,8 +126,12 @@ mod tests {
             ivc("dsl", second, 300),
             ivc("lte", first, 900),
         ];
-        let rates: Vec<_> = all.iter().map(|one| rate(1000, one, &all)).collect();
-        assert_eq!(rates, [450, 300, 450]);
-        assert_eq!(rate(1000, &all[0], &all[..1]), 900);
+        let rates = |up| -> Vec<_> { all.iter().map(|one| rate(up, one, &all)).collect() };
+        assert_eq!(rates(Some(1000)), [Some(450), Some(300), Some(450)]);
+        assert_eq!(rates(None), [Some(450), Some(300), Some(450)]);
+        assert_eq!(rate(Some(1000), &all[0], &all[..1]), Some(900));
+        let unknown = [ivc("dsl", first, 0)];
+        assert_eq!(rate(None, &unknown[0], &unknown), None);
+        assert_eq!(rate(Some(7), &unknown[0], &unknown), Some(7));
     }
 }

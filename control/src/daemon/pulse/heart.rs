@@ -15,16 +15,16 @@ use tokio::{
 use tracing::debug;
 use withy_common::keepalive::Keepalive;
 
-use super::{Plan, Shared, clock, now};
+use super::{Plan, Shared, clock, gauge::Gauge, now};
 use crate::{
     api::event::{self, What},
     bundle::IvcId,
     config::LinkName,
     daemon::events::Events,
-    dataplane::{Arrivals, Keepalives},
+    dataplane::{Keepalives, Meters, Svcs},
     kernel::raw::LinkSocket,
     link::Interface,
-    liveness::{Due, Rejected},
+    liveness::{Due, Message, Rejected},
 };
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
@@ -35,7 +35,7 @@ pub(super) struct Heart {
     plans: watch::Receiver<Arc<Plan>>,
     changes: mpsc::Sender<()>,
     keepalives: AsyncFd<Keepalives>,
-    arrivals: Arrivals,
+    gauge: Gauge,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
     events: Events,
@@ -47,7 +47,7 @@ impl Heart {
         shared: Arc<Shared>,
         plans: watch::Receiver<Arc<Plan>>,
         changes: mpsc::Sender<()>,
-        (keepalives, arrivals): (Keepalives, Arrivals),
+        (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
         events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -55,7 +55,7 @@ impl Heart {
             plans,
             changes,
             keepalives: keepalives.register()?,
-            arrivals,
+            gauge: Gauge::new(meters, svcs),
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
             events,
@@ -76,7 +76,11 @@ impl Heart {
             let came = tokio::select! {
                 biased;
                 changed = self.plans.changed() => match changed {
-                    Ok(()) => Vec::new(),
+                    Ok(()) => {
+                        let plan = Arc::clone(&self.plans.borrow());
+                        self.gauge.set(&plan);
+                        Vec::new()
+                    }
                     Err(_) => return,
                 },
                 ready = self.keepalives.readable_mut() => match ready {
@@ -106,7 +110,14 @@ impl Heart {
         let mut liveness = shared.liveness();
         for keepalive in came.iter().chain(&more) {
             let heard = open(plan, keepalive).and_then(|(id, message)| {
-                liveness.heard(id, &message, Duration::from_nanos(keepalive.time))
+                liveness.heard(id, &message, Duration::from_nanos(keepalive.time))?;
+                if message.length > Message::LENGTH {
+                    return Ok(());
+                }
+                let counted = self.gauge.count(keepalive.counters, keepalive.time, now());
+                liveness.counted(id, counted.unwrap_or_default());
+                self.gauge.heard(plan, id, &message, now());
+                Ok(())
             });
             if let Err(rejected) = heard {
                 self.shared.rejected.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +126,7 @@ impl Heart {
         }
         let arrived = |id: &IvcId| {
             let slot = plan.slots.get(id)?;
-            self.arrivals.pieces(*slot)
+            self.gauge.pieces(*slot)
         };
         let due = liveness.poll(now(), clock(), arrived);
         let changed = liveness.take_changed().then(|| liveness.silent());
@@ -125,7 +136,18 @@ impl Heart {
         }
         self.open_sockets(plan);
         for due in due {
+            self.mark(plan, &due);
             self.send(plan, &due);
+        }
+        let known = self.gauge.program(plan, now());
+        self.shared.estimates().extend(known);
+    }
+
+    /// Makes a keepalive a mark in the data.
+    fn mark(&mut self, plan: &Plan, due: &Due) {
+        if due.message.length == Message::LENGTH {
+            let interval = self.gauge.sent(plan, &due.id, &due.message, now());
+            self.shared.liveness().load(&due.id, interval);
         }
     }
 
@@ -180,10 +202,7 @@ impl Heart {
     }
 }
 
-fn open<'a>(
-    plan: &'a Plan,
-    keepalive: &Keepalive,
-) -> Result<(&'a IvcId, crate::liveness::Message), Rejected> {
+fn open<'a>(plan: &'a Plan, keepalive: &Keepalive) -> Result<(&'a IvcId, Message), Rejected> {
     let id = plan
         .owners
         .get(&keepalive.counters)

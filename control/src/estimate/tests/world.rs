@@ -317,7 +317,7 @@ impl World {
     fn program(&mut self) {
         let paths = 0..self.paths.len();
         let presents = paths.map(|path| (path, self.present(path))).collect();
-        let plan = self.bond.plan(&presents);
+        let plan = self.bond.plan(&presents, Duration::from_millis(100));
         let mut ivcs = [Ivc::default(); MAX_IVCS];
         for (slot, ivc) in ivcs.iter_mut().enumerate().take(self.paths.len()) {
             // Of what is not known yet, nothing is expected.

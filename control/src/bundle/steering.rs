@@ -1,0 +1,98 @@
+//! How the scheduler is programmed, by what has been found out of the IVCs.
+
+use std::collections::BTreeMap;
+
+use withy_common::maps::{Ivc, Svc};
+
+use crate::estimate::{Plan, Term};
+
+/// How the scheduler is programmed for an SVC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steering {
+    horizon_ns: u64,
+    early: u32,
+    /// By the slot of their counters.
+    ivcs: BTreeMap<u32, Term>,
+}
+
+impl Steering {
+    /// Programs what `plan` says; `slot` tells the slot of an IVC's counters.
+    pub fn new<K: Ord>(plan: &Plan<K>, slot: impl Fn(&K) -> Option<u32>) -> Self {
+        let ivcs = plan.ivcs.iter();
+        Self {
+            horizon_ns: nanoseconds(plan.horizon),
+            early: plan.early,
+            ivcs: ivcs
+                .filter_map(|(key, term)| Some((slot(key)?, *term)))
+                .collect(),
+        }
+    }
+
+    /// Applies it to an SVC. An IVC of which nothing is known keeps its rate, and counts as no faster than the slowest.
+    #[must_use]
+    pub fn steer(&self, mut svc: Svc) -> Svc {
+        let slowest = self.ivcs.values().map(|term| term.latency).max();
+        let Some(slowest) = slowest else {
+            return svc;
+        };
+        for ivc in svc.ivcs.iter_mut().filter(|ivc| ivc.mtu > 0) {
+            match self.ivcs.get(&ivc.counters) {
+                Some(term) => {
+                    (ivc.byte_time, ivc.rate) = Ivc::pace(term.rate);
+                    ivc.latency_ns = nanoseconds(term.latency);
+                    ivc.shift_ns = term.shift.cast_unsigned();
+                }
+                None => ivc.latency_ns = nanoseconds(slowest),
+            }
+        }
+        svc.horizon_ns = self.horizon_ns;
+        svc.early = self.early;
+        svc
+    }
+}
+
+fn nanoseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use withy_common::maps::{MAX_IVCS, Split};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_programmed_and_the_rest_kept() {
+        let mut ivcs = [Ivc::default(); MAX_IVCS];
+        for (slot, ivc) in (0_u32..).zip(ivcs.iter_mut().take(3)) {
+            let (byte_time, rate) = Ivc::pace(1_000_000);
+            (ivc.counters, ivc.mtu) = (10 + slot, if slot == 2 { 0 } else { 1500 });
+            (ivc.byte_time, ivc.rate, ivc.latency_ns) = (byte_time, rate, 7);
+        }
+        let svc = Svc::new(1, 0, Split::Mtu, 100, ivcs);
+        let term = Term {
+            rate: 8_000_000,
+            latency: Duration::from_nanos(500),
+            shift: -3,
+        };
+        let plan = Plan {
+            horizon: Duration::from_nanos(900),
+            early: 4,
+            ivcs: [("a", term), ("gone", term)].into(),
+        };
+        let steering = Steering::new(&plan, |key| (*key == "a").then_some(10));
+        let steered = steering.steer(svc);
+        assert_eq!((steered.horizon_ns, steered.early), (900, 4));
+        let of = |slot: usize| {
+            let ivc = &steered.ivcs[slot];
+            (ivc.rate, ivc.latency_ns, ivc.shift_ns.cast_signed())
+        };
+        assert_eq!(of(0), (Ivc::pace(8_000_000).1, 500, -3));
+        assert_eq!(of(1), (Ivc::pace(1_000_000).1, 500, 0));
+        assert_eq!(steered.ivcs[2], svc.ivcs[2]);
+        let nothing = Steering::new(&Plan::<u8>::default(), |_| None);
+        assert_eq!(nothing.steer(svc), svc);
+    }
+}

@@ -1,0 +1,224 @@
+//! What the IVCs carry, found out from keepalives, and the scheduler programmed with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use tracing::debug;
+use withy_common::maps::{Svc, Traffic};
+
+use super::Plan;
+use crate::{
+    bundle::{IvcId, Steering},
+    dataplane::{Meters, Svcs, wire},
+    estimate::{Bond, Estimate, Present, Received},
+    liveness::{Counted, Message},
+};
+
+/// More bytes than this between two keepalives are a load.
+const LOAD: u64 = 4_500;
+/// For how long there counts as being load after the last.
+const LOADED: Duration = Duration::from_secs(1);
+/// How often a tunnel without load is steered anew.
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// The gauge of a gateway's tunnels, by their remote endpoints.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    meters: Meters,
+    svcs: Svcs,
+    tunnels: BTreeMap<Ipv4Addr, Tunnel>,
+    /// Tunnels of which there is something new.
+    touched: BTreeSet<Ipv4Addr>,
+}
+
+#[derive(Debug, Default)]
+struct Tunnel {
+    bond: Bond<IvcId>,
+    loads: BTreeMap<IvcId, Load>,
+    steered: Option<Duration>,
+}
+
+/// What was sent on an IVC by the last keepalive, and when that was much.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    bytes: u64,
+    at: Option<Duration>,
+}
+
+impl Load {
+    fn is_current(&self, now: Duration) -> bool {
+        self.at.is_some_and(|at| now.saturating_sub(at) < LOADED)
+    }
+}
+
+impl Gauge {
+    pub(super) fn new(meters: Meters, svcs: Svcs) -> Self {
+        Self {
+            meters,
+            svcs,
+            tunnels: BTreeMap::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Learns which IVCs there are, and what they carry at most.
+    pub(super) fn set(&mut self, plan: &Plan) {
+        let mut caps: BTreeMap<Ipv4Addr, BTreeMap<IvcId, Option<u64>>> = BTreeMap::new();
+        for (id, cap) in &plan.caps {
+            caps.entry(id.0).or_default().insert(id.clone(), *cap);
+        }
+        self.tunnels
+            .retain(|endpoint, _| caps.contains_key(endpoint));
+        for (endpoint, caps) in caps {
+            let tunnel = self.tunnels.entry(endpoint).or_default();
+            tunnel.loads.retain(|id, _| caps.contains_key(id));
+            tunnel.bond.set(&caps);
+        }
+    }
+
+    /// How many pieces have arrived on the IVC in slot `slot`.
+    pub(super) fn pieces(&self, slot: u32) -> Option<u64> {
+        Some(self.meters.counters(slot)?.rx.pieces)
+    }
+
+    /// How much data has come on the IVC in slot `slot`, where a keepalive came at `arrived`.
+    pub(super) fn count(&self, slot: u32, arrived: u64, now: Duration) -> Option<Counted> {
+        let rx = self.meters.counters(slot)?.rx;
+        let lag = now
+            .saturating_sub(Duration::from_nanos(arrived))
+            .as_micros();
+        Some(Counted {
+            arrived,
+            bytes: rx.bytes,
+            pieces: rx.pieces,
+            lag: u32::try_from(lag).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// The other side has said something on an IVC.
+    pub(super) fn heard(&mut self, plan: &Plan, id: &IvcId, message: &Message, now: Duration) {
+        let said = message.counted;
+        if said.arrived == 0 || message.length > Message::LENGTH {
+            return;
+        }
+        let Some((present, overhead)) = self.present(plan, id, now) else {
+            return;
+        };
+        let arrived = Duration::from_nanos(said.arrived);
+        let received = Received {
+            number: message.received.newest,
+            arrived,
+            bytes: volume(said.bytes, said.pieces, overhead),
+            read: arrived + Duration::from_micros(said.lag.into()),
+        };
+        if let Some(tunnel) = self.tunnels.get_mut(&id.0) {
+            tunnel.bond.reported(id, &received, &present);
+            self.touched.insert(id.0);
+        }
+    }
+
+    /// This side is about to say something on an IVC; returns after which time there should be another word, if there is load.
+    pub(super) fn sent(
+        &mut self,
+        plan: &Plan,
+        id: &IvcId,
+        message: &Message,
+        now: Duration,
+    ) -> Option<Duration> {
+        let (present, _) = self.present(plan, id, now)?;
+        let tunnel = self.tunnels.get_mut(&id.0)?;
+        let load = tunnel.loads.entry(id.clone()).or_default();
+        if present.bytes.saturating_sub(load.bytes) > LOAD && load.bytes > 0 {
+            load.at = Some(now);
+        }
+        load.bytes = present.bytes.max(1);
+        let current = load.is_current(now);
+        tunnel.bond.sent(id, message.sequence, &present);
+        self.touched.insert(id.0);
+        current.then(|| tunnel.bond.interval(id))
+    }
+
+    /// Programs the scheduler with what is new; returns what is known of the IVCs that this is about.
+    pub(super) fn program(&mut self, plan: &Plan, now: Duration) -> Vec<(IvcId, Estimate)> {
+        let mut known = Vec::new();
+        for endpoint in std::mem::take(&mut self.touched) {
+            let presents = self.presents(plan, endpoint, now);
+            let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
+                continue;
+            };
+            let loaded = tunnel.loads.values().any(|load| load.is_current(now));
+            let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
+            if !loaded && tunnel.steered.is_some_and(lately) {
+                continue;
+            }
+            tunnel.steered = Some(now);
+            for (id, present) in &presents {
+                let estimate = tunnel.bond.estimate(id, present);
+                known.extend(estimate.map(|estimate| (id.clone(), estimate)));
+            }
+            let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
+            let steering = Steering::new(&steering, |id| plan.slots.get(id).copied());
+            if let Err(error) = self.svcs.steer(endpoint, steering) {
+                debug!(%error, "cannot steer a tunnel");
+            }
+        }
+        known
+    }
+
+    /// The IVCs of a tunnel that may carry something.
+    fn presents(&self, plan: &Plan, endpoint: Ipv4Addr, now: Duration) -> BTreeMap<IvcId, Present> {
+        let ids = self.tunnels.get(&endpoint).map(|tunnel| tunnel.bond.keys());
+        let Some(svc) = self.svcs.stated(endpoint) else {
+            return BTreeMap::new();
+        };
+        let usable =
+            |id: &&IvcId| place(plan, &svc, id).is_some_and(|place| svc.ivcs[place].mtu > 0);
+        ids.into_iter()
+            .flatten()
+            .filter(usable)
+            .filter_map(|id| Some((id.clone(), self.present(plan, id, now)?.0)))
+            .collect()
+    }
+
+    /// What has been sent on an IVC by now, and what each piece costs beneath IP, in bytes.
+    fn present(&self, plan: &Plan, id: &IvcId, now: Duration) -> Option<(Present, u64)> {
+        let svc = self.svcs.stated(id.0)?;
+        let place = place(plan, &svc, id)?;
+        let ivc = &svc.ivcs[place];
+        let clock = self.meters.state(svc.index)?.clocks[place];
+        let Traffic { bytes, pieces, .. } = self.meters.counters(ivc.counters)?.tx;
+        let overhead = u64::from(ivc.overhead);
+        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let present = Present {
+            at: now,
+            bytes: volume(bytes, pieces, overhead),
+            ahead: clock.wrapping_sub(nanoseconds).cast_signed(),
+        };
+        Some((present, overhead))
+    }
+}
+
+/// How much longer than they are to be packets of a tunnel may be queued: as its configuration says.
+fn burst(svcs: &Svcs, endpoint: Ipv4Addr) -> Duration {
+    let burst = svcs.stated(endpoint).map(|svc| {
+        let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
+        let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();
+        svc.horizon_ns.saturating_sub(slowest)
+    });
+    Duration::from_nanos(burst.unwrap_or_default())
+}
+
+/// The place of an IVC among those of its SVC.
+fn place(plan: &Plan, svc: &Svc, id: &IvcId) -> Option<usize> {
+    let slot = plan.slots.get(id)?;
+    let is = |ivc: &withy_common::maps::Ivc| ivc.counters == *slot && ivc.remote == wire(id.2);
+    svc.ivcs.iter().position(is)
+}
+
+/// The bytes of data with what its pieces cost beneath IP.
+fn volume(bytes: u64, pieces: u64, overhead: u64) -> u64 {
+    bytes.saturating_add(pieces.saturating_mul(overhead))
+}
