@@ -20,8 +20,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario::native(
     put_back,
 )];
 
-/// What the gateways do not know of the second link.
-const SURPRISE: Duration = Duration::from_millis(15);
+/// By how much the second link's latency varies: nobody can predict when a packet arrives there.
+const JITTER: Duration = Duration::from_millis(15);
 
 fn put_back() -> Result<()> {
     let without = reordered(Resequence::Off)?;
@@ -37,7 +37,7 @@ fn put_back() -> Result<()> {
     Ok(())
 }
 
-/// The share of a stream's datagrams that comes out of order, over two links of which one is slower than the gateways know.
+/// The share of a stream's datagrams that comes out of order, over two links of which one's latency varies.
 fn reordered(resequence: Resequence) -> Result<f64> {
     let spec = TunnelSpec {
         resequence,
@@ -47,8 +47,10 @@ fn reordered(resequence: Resequence) -> Result<f64> {
     play(Lab::paired(&links(&[(10_000, 5); 2])), &spec, |stage| {
         let link = stage.lab.site("a")?.link("wan1")?;
         let (mut up, mut down) = link.shapes();
-        up.latency += SURPRISE;
-        down.latency += SURPRISE;
+        for shape in [&mut up, &mut down] {
+            shape.latency += JITTER;
+            shape.jitter = JITTER;
+        }
         link.set_shape(up, down)?;
         let report = stream(stage)?;
         share = share_of(&report);
