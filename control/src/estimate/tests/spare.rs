@@ -1,0 +1,68 @@
+//! Less load than the links carry: hardly anything is refused.
+
+use super::{BEGIN, MS, Model, SECOND, Source, Time, World, sum};
+
+/// What the links carry is known, or unknown until it is needed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rates {
+    Stated,
+    Unknown,
+}
+
+/// The part of a constant load, a part of what the links carry, that finds no room from a moment on.
+fn refused(models: &[Model], load: f64, rates: Rates, from: Time) -> f64 {
+    let mut world = World::new(models, 1);
+    if rates == Rates::Stated {
+        world.cap(models);
+    }
+    let load = load * sum(models, 0);
+    world.source(BEGIN, Source::constant(load, BEGIN, Time::MAX));
+    let lost = |world: &World| world.refused + world.overflowed;
+    world.run(from);
+    let (before, sent) = (lost(&world), world.packets.len());
+    world.run(20 * SECOND);
+    let lost = lost(&world) - before;
+    lost as f64 / (world.packets.len() - sent) as f64
+}
+
+#[test]
+fn what_the_links_carry_is_not_refused() {
+    let link = Model::new;
+    let far = vec![link(50.0, 20), link(30.0, 30).jitter(15), link(20.0, 300)];
+    for (name, models) in [
+        ("alike", vec![link(10.0, 5), link(10.0, 5)]),
+        ("unlike", vec![link(80.0, 10), link(20.0, 50)]),
+        ("wanders", vec![link(10.0, 5), link(10.0, 5).wander(15)]),
+        ("jitters", vec![link(10.0, 5), link(10.0, 5).jitter(15)]),
+        ("far", far),
+        ("loss", vec![link(50.0, 10), link(50.0, 10).loss(0.01)]),
+    ] {
+        for load in [0.5, 0.7, 0.9, 0.95] {
+            for (rates, from) in [(Rates::Stated, BEGIN), (Rates::Unknown, 6 * SECOND)] {
+                let lost = refused(&models, load, rates, from);
+                println!("{name}, {load}, {rates:?}: {lost:.5}");
+                assert!(lost < 0.0005, "{name}, {load}, {rates:?}: {lost}");
+            }
+        }
+    }
+}
+
+#[test]
+fn jitter_that_comes_with_the_load_is_no_queue() {
+    let mut link = Model::new(10.0, 5).jitter(15);
+    link.restless = BEGIN - 100 * MS;
+    let models = [Model::new(10.0, 5), link];
+    for load in [0.5, 0.7, 0.9] {
+        let lost = refused(&models, load, Rates::Stated, BEGIN);
+        assert!(lost < 0.0005, "{load}: {lost}");
+    }
+}
+
+#[test]
+fn little_is_refused_while_rates_are_found_out() {
+    let models = [Model::new(10.0, 5), Model::new(10.0, 5)];
+    let lost = refused(&models, 0.7, Rates::Unknown, BEGIN);
+    println!("{lost:.5}");
+    // Over twenty seconds.
+    assert!(lost < 0.005, "{lost}");
+}
