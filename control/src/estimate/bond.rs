@@ -84,8 +84,9 @@ impl<K: Ord + Clone> Bond<K> {
 
     /// The other side says what it has received on an IVC. The scheduler is to be programmed anew after it.
     pub fn reported(&mut self, key: &K, received: &Received, present: &Present) {
+        let alone = self.ivcs.len() == 1;
         if let Some(ivc) = self.ivcs.get_mut(key) {
-            ivc.reported(received, present);
+            ivc.reported(received, present, alone);
         }
     }
 

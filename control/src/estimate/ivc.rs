@@ -6,6 +6,7 @@ use super::{
     loss::Loss,
     marks::{Answer, Mark, Marks, drain},
     rate::{Known, Rate},
+    rest::Rests,
     trial::Trials,
 };
 
@@ -35,7 +36,7 @@ pub struct Estimate {
     pub round_trip: f64,
     /// The queue that a packet meets now, in seconds.
     pub queue: f64,
-    /// What is to be added to the virtual clock to have it end with the queue, in nanoseconds.
+    /// What is to be added to the virtual clock to have it end with the queue, or a rest, in nanoseconds.
     pub shift: i64,
     /// By how much the delay varies without a queue, in seconds.
     pub jitter: f64,
@@ -67,6 +68,7 @@ pub(super) struct Ivc {
     loss: Loss,
     rate: Rate,
     trials: Trials,
+    rests: Rests,
     account: Account,
     trip: Trip,
 }
@@ -82,6 +84,7 @@ impl Ivc {
             account: Account::new(rate.value()),
             rate,
             trials: Trials::default(),
+            rests: Rests::default(),
             trip: Trip::default(),
         }
     }
@@ -101,10 +104,12 @@ impl Ivc {
         if queue > 0.0 {
             self.rate.wanted(at);
         }
-        let may = self.may_try(queue, at);
-        let packets = TRIAL.1 * PACKET / self.rate.pace(self.trials.next_gain());
+        if self.may_try(queue, at) {
+            self.trials.begin(number, at);
+        }
+        let packets = TRIAL.1 * PACKET / self.rate.pace(self.trials.gain());
         let length = self.jitter.spread().max(packets).max(TRIAL.0);
-        self.trials.step(number, at, length, may);
+        self.trials.step(number, at, length);
         self.set_pace();
         self.marks.sent(Mark {
             number,
@@ -119,22 +124,26 @@ impl Ivc {
     /// Whether it may be tried if the link carries more: there is something to send, and nothing speaks against it, or the link idles
     /// although the scheduler takes it for busy, and has a queue to show for it.
     fn may_try(&self, queue: f64, at: f64) -> bool {
-        let idles = self.marks.newest().is_some_and(|(_, mark, answer)| {
-            self.trials.is_past(mark.number) && answer.wanted && !answer.busy
-        });
         let may = match self.rate.confidence() {
-            Confidence::Measured => idles && queue > ENOUGH + self.rate.noise(&self.jitter),
+            Confidence::Measured => self.idles() && queue > ENOUGH + self.rate.noise(&self.jitter),
             Confidence::Unknown | Confidence::Old => queue > 0.0,
         };
         may && self.rate.may_grow() && !self.rate.is_full(at)
+    }
+
+    /// Whether the link idles although the scheduler takes it for busy.
+    fn idles(&self) -> bool {
+        self.marks.newest().is_some_and(|(_, mark, answer)| {
+            self.trials.is_past(mark.number) && answer.wanted && !answer.busy
+        })
     }
 
     fn set_pace(&mut self) {
         self.account.pace = self.rate.pace(self.trials.gain());
     }
 
-    /// The other side says what it has received.
-    pub(super) fn reported(&mut self, received: &Received, present: &Present) {
+    /// The other side says what it has received; `alone` tells that there is no other IVC.
+    pub(super) fn reported(&mut self, received: &Received, present: &Present, alone: bool) {
         let (now, ..) = self.account.note(present);
         let newest = self.marks.newest();
         let before = newest.filter(|(_, mark, _)| mark.number < received.number);
@@ -184,7 +193,21 @@ impl Ivc {
                 self.trials.failed(mark.number);
             }
         }
+        if !alone {
+            self.rest(now);
+        }
         self.set_pace();
+    }
+
+    /// Has the link rest if that may tell why it seems to carry less than before.
+    fn rest(&mut self, now: f64) {
+        if !self.rate.has_fallen(now) {
+            self.rests.needless();
+        } else if let Some((.., answer)) = self.marks.newest()
+            && answer.busy
+        {
+            self.rests.wanted(now, answer.queue);
+        }
     }
 
     /// Finds out whether the link has been busy, and what was lost.
@@ -227,13 +250,14 @@ impl Ivc {
             queue = queue.max(self.account.queue(present));
             pace *= EASY;
         }
+        let free = queue.max(self.rests.left(at));
         Some(Estimate {
             rate,
             pace,
             latency,
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
-            shift: nanoseconds(queue).saturating_sub(present.ahead),
+            shift: nanoseconds(free).saturating_sub(present.ahead),
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
             confidence: self.rate.confidence(),

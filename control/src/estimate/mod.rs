@@ -19,6 +19,9 @@
 //! of which nothing is known send four times as much: from 1 Mbit/s on, a hundred times as much is reached within five round trips, while
 //! a link that carries no more than that is given no more than a tenth of a second's worth.
 //!
+//! **Less** ([`rest`]). Where a rate has fallen, but not to nothing, it may be that the way has become longer, or jitters: now and then
+//! nothing is sent for a moment, and if the delay stays there is no queue behind it.
+//!
 //! **Latency** ([`base`]). The smallest delay holds until a smaller one comes; or until so little was sent that there can be no queue,
 //! or delays are so much alike that there is none, and they are longer all the same: then the way has become longer.
 //!
@@ -36,6 +39,7 @@ mod ivc;
 mod loss;
 mod marks;
 mod rate;
+mod rest;
 mod trial;
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ const OVERFLOW: f64 = 0.05;
 const EASY: f64 = 2.0;
 /// After how long without proof the rate counts as old, in seconds.
 const OLD: f64 = 600.0;
+/// For how long it is remembered that a link has carried more, in seconds.
+const REMEMBERED: f64 = 30.0;
 
 /// How sure a rate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(super) struct Rate {
     proven: Option<f64>,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,
+    /// The largest rate of late, and when that was.
+    best: (f64, f64),
 }
 
 /// What else is known of the link.
@@ -64,6 +68,7 @@ impl Rate {
             confidence,
             proven: None,
             full: None,
+            best: (0.0, 0.0),
         }
     }
 
@@ -87,6 +92,12 @@ impl Rate {
 
     pub(super) fn may_grow(&self) -> bool {
         self.value < self.cap
+    }
+
+    /// Whether the link has carried more of late.
+    pub(super) fn has_fallen(&self, at: f64) -> bool {
+        let (best, when) = self.best;
+        self.value < (1.0 - ANOTHER) * best && at - when < REMEMBERED
     }
 
     /// Whether there has been too much for the link's queue of late.
@@ -130,7 +141,7 @@ impl Rate {
         };
         match busy {
             Some(from) if long(from) => self.learn_busy(known, from, place),
-            _ if long(from) => self.learn_idle(known, from, place),
+            _ if long(from) => self.learn_least(known, from, place),
             _ => {}
         }
     }
@@ -144,13 +155,14 @@ impl Rate {
         if rate > self.value || self.is_too_much(known, from, to) {
             let differs = (rate / self.value - 1.0).abs() > ANOTHER;
             let weight = if differs { 0.5 } else { 0.1 };
+            self.remember(newest.at);
             self.set(self.value + (rate - self.value) * weight);
             (self.confidence, self.proven) = (Confidence::Measured, Some(newest.at));
         }
     }
 
-    /// What came through while there was less to send than the link carries, it carries at least.
-    fn learn_idle(&mut self, known: Known<'_>, from: usize, to: usize) {
+    /// What was sent and came through, the link carries at least.
+    fn learn_least(&mut self, known: Known<'_>, from: usize, to: usize) {
         let Some(rate) = self.delivered(known, from, to) else {
             return;
         };
@@ -173,9 +185,7 @@ impl Rate {
         if !carried {
             (self.confidence, self.proven) = (Confidence::Measured, Some(mark.at));
         }
-        if let Some(rate) = self.delivered(known, from, to) {
-            self.raise(rate);
-        }
+        self.learn_least(known, from, to);
         carried
     }
 
@@ -185,6 +195,14 @@ impl Rate {
 
     fn set(&mut self, rate: f64) {
         self.value = rate.clamp(LEAST, self.cap);
+    }
+
+    /// The value was seen to be right, or was stated.
+    fn remember(&mut self, at: f64) {
+        let (best, when) = self.best;
+        if self.value >= best || at - when >= REMEMBERED {
+            self.best = (self.value, at);
+        }
     }
 
     /// The rate at which what was sent between two marks came through, in bytes per second.

@@ -48,27 +48,25 @@ impl Trials {
         }
     }
 
-    /// By how much more the next trial sends.
-    pub(super) fn next_gain(&self) -> f64 {
-        self.gain
+    /// A trial begins with mark `number`, which is about to be sent, unless there is one.
+    pub(super) fn begin(&mut self, number: u32, at: f64) {
+        if self.state == State::None {
+            self.state = State::Sending {
+                first: number,
+                since: at,
+            };
+        }
     }
 
-    /// Mark `number` is about to be sent; a trial of `length` seconds begins if it may, or ends.
-    pub(super) fn step(&mut self, number: u32, at: f64, length: f64, may: bool) {
-        match self.state {
-            State::None if may => {
-                self.state = State::Sending {
-                    first: number,
-                    since: at,
-                };
-            }
-            State::Sending { first, since } if at - since >= length => {
-                self.state = State::Waiting {
-                    first,
-                    last: number,
-                };
-            }
-            _ => {}
+    /// Mark `number` is about to be sent; a trial that has taken `length` seconds ends.
+    pub(super) fn step(&mut self, number: u32, at: f64, length: f64) {
+        if let State::Sending { first, since } = self.state
+            && at - since >= length
+        {
+            self.state = State::Waiting {
+                first,
+                last: number,
+            };
         }
     }
 

@@ -60,7 +60,8 @@ fn reordered(resequence: Resequence) -> Result<f64> {
             report.received,
             report.lost()
         );
-        ensure!(report.loss_ratio() < 0.005, "{} lost", report.lost());
+        // Jitter that begins with the load looks like a queue at first, and queues are kept short.
+        ensure!(report.loss_ratio() < 0.03, "{} lost", report.lost());
         Ok(())
     })?;
     Ok(share)
