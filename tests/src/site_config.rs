@@ -55,6 +55,8 @@ pub struct TunnelSpec {
     pub keying: Keying,
     /// The sites whose gateways must take Withy's own ESP engine; the others choose for themselves.
     pub userspace: &'static [&'static str],
+    /// Whether the configuration says what links carry, and their latency.
+    pub stated: bool,
     /// What makes the keys: another salt, other keys.
     pub salt: u8,
 }
@@ -70,6 +72,7 @@ impl Default for TunnelSpec {
             queue: None,
             keying: Keying::Manual,
             userspace: &[],
+            stated: true,
             salt: 0,
         }
     }
@@ -212,12 +215,18 @@ impl TunnelSpec {
 
     pub(crate) fn link(&self, link: &Link) -> String {
         let (up, down) = link.shapes();
+        let figures = if self.stated {
+            format!(
+                "    rate: {{up: {} bit/s, down: {} bit/s}}\n    latency: {} us\n",
+                up.rate_bps,
+                down.rate_bps,
+                up.latency.as_micros(),
+            )
+        } else {
+            String::new()
+        };
         format!(
-            "  {name}:\n    interface: {name}\n    rate: {{up: {} bit/s, down: {} bit/s}}\n\
-             \x20   latency: {} us\n    receive: {}\n",
-            up.rate_bps,
-            down.rate_bps,
-            up.latency.as_micros(),
+            "  {name}:\n    interface: {name}\n    receive: {}\n{figures}",
             self.receive,
             name = link.name(),
         )
@@ -230,13 +239,17 @@ impl TunnelSpec {
             Pairing::Straight => up.latency,
             Pairing::Mesh => up.latency + down.latency,
         };
-        format!(
-            "      - {{link: {}, remote: {}, rate: {} bit/s, latency: {} us}}\n",
-            pair.here.name(),
-            pair.there.address(),
-            up.rate_bps.min(down.rate_bps) / sharers,
-            latency.as_micros(),
-        )
+        let figures = if self.stated {
+            let rate_bps = up.rate_bps.min(down.rate_bps) / sharers;
+            format!(
+                ", rate: {rate_bps} bit/s, latency: {} us",
+                latency.as_micros()
+            )
+        } else {
+            String::new()
+        };
+        let (link, remote) = (pair.here.name(), pair.there.address());
+        format!("      - {{link: {link}, remote: {remote}{figures}}}\n")
     }
 
     fn pairs<'a>(&self, here: &'a Site, there: &'a Site) -> Result<Vec<Pair<'a>>> {

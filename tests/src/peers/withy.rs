@@ -28,6 +28,8 @@ pub struct Withy {
     pub suite: Suite,
     /// Whether Withy's own ESP engine must do it; otherwise the kernel's does where there is one.
     pub userspace: bool,
+    /// Whether it is told what the links carry, and their latency.
+    pub stated: bool,
 }
 
 struct Up<'lab> {
@@ -53,6 +55,7 @@ impl System for Withy {
         let spec = TunnelSpec {
             suite: self.suite,
             userspace: if self.userspace { &["a", "b"] } else { &[] },
+            stated: self.stated,
             ..TunnelSpec::default()
         };
         spec.write(lab, "a", "b")?;

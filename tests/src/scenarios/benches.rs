@@ -52,4 +52,5 @@ const WITHY: Withy = Withy {
     about: "",
     suite: Suite::AesGcm256,
     userspace: true,
+    stated: true,
 };

@@ -192,7 +192,7 @@ fn keepalive(padding: usize) -> Frame {
 #[test]
 fn keepalives_are_taken_out_for_the_controller() {
     let mut rig = Rig::new(&[(1_000_000, 1), (1_000_000, 1)], Split::Mtu);
-    let (mut came, _) = rig.tables.take_keepalives().unwrap();
+    let (mut came, ..) = rig.tables.take_keepalives().unwrap();
     for (program, taken) in [("link_rx_tc", SHOT), ("link_rx_xdp", XDP_DROP)] {
         for padding in [0, 1, 700, 1400] {
             let frame = keepalive(padding);
@@ -220,7 +220,7 @@ fn keepalives_are_taken_out_for_the_controller() {
 #[test]
 fn what_is_no_keepalive_is_not_taken_for_one() {
     let mut rig = Rig::new(&[(1_000_000, 1), (1_000_000, 1)], Split::Mtu);
-    let (mut came, _) = rig.tables.take_keepalives().unwrap();
+    let (mut came, ..) = rig.tables.take_keepalives().unwrap();
     let with_payload = |change: fn(&mut Vec<u8>)| {
         let mut frame = keepalive(0);
         change(&mut frame.payload);

@@ -97,6 +97,7 @@ fn profiles<'a>(known: &'a Profiles, names: &[String]) -> Result<Vec<&'a Profile
 fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn System + Sync>>> {
     let mut all: Vec<Box<dyn System + Sync>> = vec![
         Box::new(WITHY),
+        Box::new(STATED),
         Box::new(Mptcp),
         Box::new(BORINGTUN),
         Box::new(Plain),
@@ -109,9 +110,17 @@ fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn 
 
 const WITHY: Withy = Withy {
     name: "withy",
-    about: "Withy with an engine that the kernel at hand allows, AES-GCM-256",
+    about: "Withy with an engine that the kernel at hand allows, AES-GCM-256; it finds out what the links carry",
     suite: Suite::AesGcm256,
     userspace: false,
+    stated: false,
+};
+
+const STATED: Withy = Withy {
+    name: "withy-stated",
+    about: "the same, told what the links carry",
+    stated: true,
+    ..WITHY
 };
 
 const BORINGTUN: Boringtun = Boringtun {

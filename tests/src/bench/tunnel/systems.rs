@@ -78,6 +78,7 @@ fn withy(engine: Engine) -> Vec<Entry> {
             about,
             suite: Suite::AesGcm256,
             userspace: engine == Engine::Userspace,
+            stated: true,
         }),
         links,
         is_base: links == 1,
