@@ -5,7 +5,7 @@
 use crate::scratch::fresh;
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.

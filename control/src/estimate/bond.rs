@@ -6,6 +6,8 @@ use super::{Confidence, Estimate, PACKET, Present, Received, early::Early, ivc::
 
 /// How long packets are to be queued at most on the slowest IVC in use, in seconds.
 const TARGET: f64 = 0.025;
+/// So many packets at least, on the slowest IVC and together: TCP needs some to notice that one is lost.
+const FEW: (f64, f64) = (3.0, 8.0);
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
@@ -14,7 +16,7 @@ const WORTH: f64 = 0.5;
 const FURTHEST: f64 = 10.0;
 /// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
 const INTERVALS: (f64, f64) = (0.025, 0.1);
-const PACKETS: f64 = 4.0;
+const PACKETS: f64 = 8.0;
 
 /// With what the scheduler is programmed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,7 +128,7 @@ impl<K: Ord + Clone> Bond<K> {
             (key, term)
         });
         Plan {
-            horizon: duration((level.horizon() + burst.as_secs_f64()).min(FURTHEST)),
+            horizon: duration(level.horizon(burst.as_secs_f64())),
             early,
             ivcs: ivcs.collect(),
         }
@@ -162,6 +164,8 @@ struct Level {
     allowance: f64,
     /// How long they are queued.
     queue: f64,
+    /// How late packets may arrive at most, or some queue overflows.
+    room: f64,
 }
 
 impl Level {
@@ -182,21 +186,26 @@ impl Level {
         let spread = (slowest - least).max(0.0);
         let ends = used.iter().map(|ivc| ivc.latency + ivc.queue);
         let packet = most(|ivc| PACKET / ivc.rate, &used);
+        let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
         Self {
             least,
             spread,
-            target: (TARGET + 1.3 * most(|ivc| ivc.jitter, &used)).max(3.0 * packet),
+            target: (TARGET + 1.3 * most(|ivc| ivc.jitter, &used))
+                .max(FEW.0 * packet)
+                .max(FEW.1 * PACKET / sum.max(1.0)),
             allowance: if unsure > sum / 2.0 {
                 (2.0 * trip).clamp(UNKNOWN.0, UNKNOWN.1)
             } else {
                 0.0
             },
             queue: (ends.fold(f64::MAX, f64::min) - least - spread).max(0.0),
+            room: rooms.fold(FURTHEST, f64::min) - least,
         }
     }
 
-    fn horizon(&self) -> f64 {
-        self.spread + self.target + self.allowance
+    /// How late packets may arrive at the most, if they may be queued longer than they are to be for `burst` seconds.
+    fn horizon(&self, burst: f64) -> f64 {
+        (self.spread + self.target + self.allowance + burst).min(self.room.max(self.spread))
     }
 }
 
@@ -208,12 +217,17 @@ fn slowest<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> f64 {
         Confidence::Unknown => fastest,
         Confidence::Measured | Confidence::Old => ivc.rate,
     };
-    let mut ivcs: Vec<_> = known.map(|ivc| (ivc.latency, rate(ivc))).collect();
+    let mut ivcs: Vec<_> = known
+        .map(|ivc| (ivc.latency, rate(ivc), ivc.room))
+        .collect();
     ivcs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut level, mut sum) = (0.0, 0.0);
-    for (latency, rate) in ivcs {
-        if sum <= 0.0 || rate >= sum * (latency - level) * WORTH {
-            (level, sum) = (latency, sum + rate);
+    let (mut level, mut sum, mut full) = (0.0, 0.0, f64::INFINITY);
+    for (latency, rate, room) in ivcs {
+        let worth = rate >= sum * (latency - level) * WORTH;
+        // By then the others' queues have overflowed.
+        let late = latency > full;
+        if sum <= 0.0 || worth && !late {
+            (level, sum, full) = (latency, sum + rate, full.min(latency + room));
         }
     }
     level

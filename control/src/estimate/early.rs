@@ -6,6 +6,8 @@ const PERIOD: f64 = 0.015;
 const ALPHA: f64 = 0.125;
 const BETA: f64 = 1.25;
 
+/// For how long a queue may be too long before anything is marked or dropped, in seconds.
+const BURST: f64 = 0.15;
 /// How much more than wanted is so much that there is no time for caution, in seconds.
 const DEEP: f64 = 0.06;
 
@@ -15,6 +17,8 @@ pub(super) struct Early {
     probability: f64,
     queue: f64,
     at: f64,
+    /// Since when the queue has been too long, or nearly, or something is marked.
+    since: Option<f64>,
 }
 
 impl Early {
@@ -25,7 +29,6 @@ impl Early {
             return;
         }
         let change = ALPHA * (queue - target) * periods + BETA * (queue - self.queue);
-        // RFC 8033, section 4.2: the smaller it is, the more cautiously it is changed.
         // RFC 8033, section 4.2: the smaller it is, the more cautiously it is changed; here, not as slowly.
         let caution = (self.probability * 5.0).clamp(0.01, 1.0);
         self.probability += (change * caution).min(0.02 * periods);
@@ -36,6 +39,13 @@ impl Early {
             self.probability *= 1.0 - periods / 20.0;
         }
         self.probability = self.probability.clamp(0.0, 0.9);
+        // RFC 8033, section 4.4: what is short is no standing queue.
+        let short = queue < target / 2.0 && self.queue < target / 2.0 && self.probability <= 0.0;
+        let since = self.since.filter(|_| !short);
+        self.since = since.or((!short).then_some(at));
+        if self.since.is_none_or(|since| at - since < BURST) {
+            self.probability = 0.0;
+        }
         (self.queue, self.at) = (queue, at);
     }
 

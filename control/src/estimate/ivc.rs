@@ -20,6 +20,8 @@ const NOTHING: f64 = 0.002;
 const TRIAL: (f64, f64) = (0.02, 4.0);
 /// How much longer than chance makes it the virtual queue must be for a trial, in seconds.
 const ENOUGH: f64 = 0.008;
+/// Less than this, in bytes, makes no queue that is worth to speak of, however late answers are.
+const FEW: f64 = 3.0 * PACKET;
 /// By how much later than expected an answer may come by chance, in seconds, beside four deviations.
 const LATE: f64 = 0.05;
 
@@ -38,6 +40,8 @@ pub struct Estimate {
     pub queue: f64,
     /// What is to be added to the virtual clock to have it end with the queue, or a rest, in nanoseconds.
     pub shift: i64,
+    /// How long the queue may become, in seconds; endless as long as that is not known.
+    pub room: f64,
     /// By how much the delay varies without a queue, in seconds.
     pub jitter: f64,
     /// The part that is lost, from 0 to 1.
@@ -243,7 +247,13 @@ impl Ivc {
         let (at, rate) = (present.at.as_secs_f64(), self.rate.value());
         let queue = self.marks.carry(answer.queue, newest, last, rate);
         let queue = drain(queue, mark, (precise(present.bytes), at), rate);
-        let mut queue = queue.max(self.overdue(newest, answer.queue, at));
+        let outstanding =
+            precise(present.bytes) - self.marks.get(newest).map_or(0.0, |mark| mark.bytes);
+        let mut queue = if outstanding < FEW {
+            queue
+        } else {
+            queue.max(self.overdue(newest, answer.queue, at))
+        };
         let mut pace = self.account.pace;
         if self.rate.is_full(at) {
             // The delay tells nothing of a queue that overflows: so the clock is taken to be right.
@@ -258,6 +268,7 @@ impl Ivc {
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
             shift: nanoseconds(free).saturating_sub(present.ahead),
+            room: self.rate.room(at),
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
             confidence: self.rate.confidence(),

@@ -140,6 +140,12 @@ impl Marks {
         found.map_or(0.0, |(_, queue)| queue)
     }
 
+    /// The longest delay beyond the smallest that a mark met between two places, in seconds.
+    pub(super) fn longest(&self, from: usize, to: usize) -> f64 {
+        let answers = self.0.range(from..=to).filter_map(|mark| mark.answer);
+        answers.map(|answer| answer.raw).fold(0.0, f64::max)
+    }
+
     /// Whether a mark met no queue, as far as what was sent tells: so little was sent in the second before it that a link which
     /// carries `rate` bytes a second would have none left of any that was measured.
     pub(super) fn is_quiet(&self, place: usize, rate: f64) -> bool {

@@ -25,9 +25,12 @@
 //! **Latency** ([`base`]). The smallest delay holds until a smaller one comes; or until so little was sent that there can be no queue,
 //! or delays are so much alike that there is none, and they are longer all the same: then the way has become longer.
 //!
+//! **Room** ([`room`]). A queue that has overflowed is kept shorter from then on.
+//!
 //! **Together** ([`bond`]). Packets may be queued as long as the slowest IVC worth waiting for is slower, and 25 ms more (more with
 //! jitter, or where packets take long), and longer for a moment, as the tunnel's `queue` says. How many are marked or dropped before that is decided
-//! as PIE does ([`early`]). An IVC that is slower than that is not used, but marked, and used again when that changes.
+//! as PIE does ([`early`]). No queue is to
+//! overflow, so the horizon is no further than the shortest of the others' queues. An IVC that is slower than that is not used, but marked, and used again when that changes.
 //!
 //! All this is sans-IO: times come with the events. [`Bond::sent`] and [`Bond::reported`] take in what happens, [`Bond::plan`] says with
 //! what the scheduler is to be programmed.
@@ -40,6 +43,7 @@ mod loss;
 mod marks;
 mod rate;
 mod rest;
+mod room;
 mod trial;
 
 #[cfg(test)]

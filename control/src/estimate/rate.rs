@@ -5,6 +5,7 @@ use super::{
     base::Jitter,
     loss::Loss,
     marks::{Answer, Mark, Marks},
+    room::Room,
 };
 
 /// The rate of an IVC of which nothing is known, in bytes per second: 1 Mbit/s.
@@ -46,6 +47,8 @@ pub(super) struct Rate {
     proven: Option<f64>,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,
+    /// How long that may be.
+    room: Room,
     /// The largest rate of late, and when that was.
     best: (f64, f64),
 }
@@ -68,6 +71,7 @@ impl Rate {
             confidence,
             proven: None,
             full: None,
+            room: Room::default(),
             best: (0.0, 0.0),
         }
     }
@@ -105,6 +109,11 @@ impl Rate {
         self.full.is_some_and(|full| at - full < EASY)
     }
 
+    /// How long the link's queue may be, in seconds.
+    pub(super) fn room(&self, at: f64) -> f64 {
+        self.room.at(at)
+    }
+
     /// There is something to send: what was measured long ago is to be found out anew.
     pub(super) fn wanted(&mut self, at: f64) {
         let proven = *self.proven.get_or_insert(at);
@@ -134,6 +143,8 @@ impl Rate {
         let Some(from) = from else { return };
         if self.overflows(known, from, place) {
             self.full = Some(newest.at);
+            self.room
+                .overflowed(known.marks.longest(from, place), newest.at);
         }
         let long = |from: usize| {
             let from = known.marks.get(from);

@@ -7,6 +7,7 @@
 )]
 
 mod changes;
+mod far;
 mod figures;
 mod link;
 mod properties;

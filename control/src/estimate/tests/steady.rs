@@ -39,7 +39,7 @@ fn one_link_is_filled_in_three_seconds() {
             &format!("{mbit} Mbit/s, {latency} ms"),
             &[Model::new(mbit, latency)],
             0.93,
-            if mbit < 2.0 { 125 } else { 75 },
+            if mbit < 3.0 { 200 } else { 75 },
         );
     }
 }
