@@ -8,14 +8,19 @@ use std::{
 use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
-    DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, RefusalStatus, SCHEMA,
-    SaDirection, SaStatus, SaUsage, Status, TrafficStatus, TunnelState, TunnelStatus,
+    DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, OrderCounts, OrderStatus,
+    ProbesOnly, RateSource, RecentStatus, RefusalStatus, SCHEMA, SaDirection, SaStatus, SaUsage,
+    Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, LinkName, Rate, Tunnel, TunnelName},
+    config::{Config, LinkName, Rate, Resequence, Tunnel, TunnelName},
+    daemon::{
+        engine::{BOUND, Kept},
+        recent::{Bytes, Carried},
+    },
     dataplane::{DataplaneError, Tables},
-    estimate::Estimate,
+    estimate::{Confidence, Gauged},
     link::{LinkView, Links},
     liveness::{Report, State},
     reconcile::objects::Spi,
@@ -31,6 +36,8 @@ pub(crate) struct EngineReport {
     pub(crate) reason: String,
     /// What it has dropped, by reason.
     pub(crate) drops: Vec<(&'static str, u64)>,
+    /// How it went with the order of packets; nothing where it does not look at that.
+    pub(crate) kept: Option<BTreeMap<TunnelName, Kept>>,
 }
 
 /// What a status is written from.
@@ -45,7 +52,9 @@ pub(crate) struct View<'a> {
     pub(crate) remote_links: &'a BTreeMap<IvcId, String>,
     pub(crate) reports: &'a BTreeMap<IvcId, Report>,
     /// What IVCs carry, as far as has been found out.
-    pub(crate) estimates: &'a BTreeMap<IvcId, Estimate>,
+    pub(crate) estimates: &'a BTreeMap<IvcId, Gauged>,
+    /// What they have carried of late, once that is known.
+    pub(crate) recent: &'a Carried,
     pub(crate) rejected: u64,
     pub(crate) engine: &'a EngineReport,
     pub(crate) started: u64,
@@ -167,10 +176,11 @@ fn tunnel_status(
     tunnel: &Running,
 ) -> Result<TunnelStatus, DataplaneError> {
     let path = Path::of(tunnel, view.links);
+    let recent = recent(view, tunnel);
     let ivcs = tunnel
         .ivcs
         .iter()
-        .map(|ivc| ivc_status(view, slots, tunnel, ivc))
+        .map(|ivc| ivc_status(view, slots, (tunnel, recent), ivc))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(TunnelStatus {
         name: name.to_string(),
@@ -187,8 +197,57 @@ fn tunnel_status(
         mss: path.mss,
         sequence: sequence(view, slots, tunnel.endpoints.remote)?,
         trouble: view.troubles.get(name).cloned().map(disarm),
+        recent: (!view.recent.time.is_zero()).then_some(RecentStatus {
+            seconds: view.recent.time.as_secs_f64(),
+            tx_bytes: recent.tx,
+            rx_bytes: recent.rx,
+        }),
+        order: Some(order(view, name, tunnel.resequence)),
         ivcs,
     })
+}
+
+/// What a tunnel has carried of late.
+fn recent(view: &View<'_>, tunnel: &Running) -> Bytes {
+    let ivcs = tunnel.ivcs.iter();
+    let carried = ivcs.filter_map(|ivc| view.recent.ivcs.get(&ident(tunnel, ivc)));
+    carried.fold(Bytes::default(), |sum, ivc| Bytes {
+        tx: sum.tx + ivc.tx,
+        rx: sum.rx + ivc.rx,
+    })
+}
+
+fn order(view: &View<'_>, name: &TunnelName, policy: Resequence) -> OrderStatus {
+    let kept = view
+        .engine
+        .kept
+        .as_ref()
+        .filter(|_| policy != Resequence::Off);
+    let kept = kept.map(|kept| kept.get(name).copied().unwrap_or_default());
+    let (active, reason) = match (policy, kept) {
+        (Resequence::Off, _) => (false, "as configured"),
+        (_, None) => (false, "the kernel's engine takes packets as they come"),
+        (Resequence::On, Some(_)) => (true, "as configured"),
+        (Resequence::Auto, Some(kept)) if kept.disturbed => {
+            (true, "more packets come out of order than TCP bears")
+        }
+        (Resequence::Auto, Some(_)) => (false, "packets come in order, or nearly so"),
+    };
+    OrderStatus {
+        policy: policy.to_string(),
+        active,
+        reason: reason.to_owned(),
+        counts: kept.map(|kept| OrderCounts {
+            in_order: kept.figures.in_order,
+            reordered: kept.figures.late,
+            waited: kept.figures.held,
+            wait_seconds: kept.figures.waited.as_secs_f64(),
+            lost: kept.figures.lost,
+            expired: kept.figures.expired,
+            too_late: kept.figures.too_late,
+            bound_seconds: BOUND.as_secs_f64(),
+        }),
+    }
 }
 
 /// A tunnel that is configured and does not run yet.
@@ -204,6 +263,8 @@ fn waiting(view: &View<'_>, name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus 
         mss: None,
         sequence: 0,
         trouble: view.troubles.get(name).cloned().map(disarm),
+        recent: None,
+        order: None,
         ivcs: Vec::new(),
     }
 }
@@ -218,7 +279,7 @@ fn sequence(view: &View<'_>, slots: &Slots, remote: Ipv4Addr) -> Result<u64, Dat
 fn ivc_status(
     view: &View<'_>,
     slots: &Slots,
-    tunnel: &Running,
+    (tunnel, recent): (&Running, Bytes),
     ivc: &RunningIvc,
 ) -> Result<IvcStatus, DataplaneError> {
     let link = view.links.get(&ivc.link);
@@ -231,19 +292,35 @@ fn ivc_status(
     let up = link.is_some_and(|link| link.state == LinkState::Up);
     let report = view.reports.get(&id);
     let probed = |of: fn(&Report) -> Option<f64>| report.and_then(of);
+    let usable = up && !view.silent.contains(&id);
+    let gauged = view.estimates.get(&id);
+    // What is known of queue and latency is of the time when it was usable.
+    let current = gauged.filter(|_| usable);
+    let carried = view.recent.ivcs.get(&id);
     Ok(IvcStatus {
         link: ivc.link.to_string(),
         local,
         remote: ivc.remote,
         remote_link: view.remote_links.get(&id).cloned(),
-        usable: up && !view.silent.contains(&id),
-        rate_bps: view
-            .estimates
-            .get(&id)
-            .map(Estimate::bits_per_second)
+        usable,
+        rate_bps: gauged
+            .map(|gauged| gauged.estimate.bits_per_second())
             .or(ivc.rate.fixed().map(Rate::bits_per_second))
             .unwrap_or_default(),
+        rate_source: rate_source(ivc, gauged),
+        rate_cap_bps: ivc.rate.fixed().map(Rate::bits_per_second),
         latency_seconds: ivc.latency.duration().as_secs_f64(),
+        lag_seconds: current.map(|gauged| gauged.standing.lag.as_secs_f64()),
+        lag_limit_seconds: current.map(|gauged| gauged.standing.horizon.as_secs_f64()),
+        queue_seconds: current.map(|gauged| gauged.estimate.queue),
+        jitter_seconds: current.map(|gauged| gauged.estimate.jitter),
+        probes_only: match current {
+            _ if !usable => Some(ProbesOnly::Unusable),
+            Some(gauged) if gauged.standing.is_too_slow() => Some(ProbesOnly::TooSlow),
+            _ => None,
+        },
+        share_tx_ratio: carried.and_then(|ivc| share(ivc.tx, recent.tx)),
+        share_rx_ratio: carried.and_then(|ivc| share(ivc.rx, recent.rx)),
         state: ivc_state(view, &id, up),
         since: ivc_since(view, ivc, report, up),
         rtt_seconds: probed(|report| Some(report.round_trip?.as_secs_f64())),
@@ -261,6 +338,24 @@ fn ivc_status(
         tx: traffic(counters.tx),
         rx: traffic(counters.rx),
     })
+}
+
+fn rate_source(ivc: &RunningIvc, gauged: Option<&Gauged>) -> RateSource {
+    match gauged.map(|gauged| gauged.estimate) {
+        Some(estimate) if estimate.stated => RateSource::Stated,
+        Some(estimate) => match estimate.confidence {
+            Confidence::Unknown => RateSource::Assumed,
+            Confidence::Measured => RateSource::Measured,
+            Confidence::Old => RateSource::Old,
+        },
+        None if ivc.rate.fixed().is_some() => RateSource::Stated,
+        None => RateSource::Assumed,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 fn ivc_state(view: &View<'_>, id: &IvcId, up: bool) -> IvcState {

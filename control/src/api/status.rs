@@ -113,8 +113,59 @@ pub struct TunnelStatus {
     /// Why it could not be negotiated last, until it can; who was refused last, at a gateway that waits.
     #[serde(default)]
     pub trouble: Option<String>,
+    /// What it has carried of late, once that is known.
+    #[serde(default)]
+    pub recent: Option<RecentStatus>,
+    /// What is done about packets that come out of order; none until it is negotiated.
+    #[serde(default)]
+    pub order: Option<OrderStatus>,
     /// The IVCs, in the order of the configuration.
     pub ivcs: Vec<IvcStatus>,
+}
+
+/// What a tunnel has carried of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecentStatus {
+    /// In how many seconds.
+    pub seconds: f64,
+    /// Bytes of the pieces sent, IP headers included.
+    pub tx_bytes: u64,
+    /// Bytes of the pieces received.
+    pub rx_bytes: u64,
+}
+
+/// What is done about the packets of a tunnel that come out of order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// What the configuration says: `auto`, `on` or `off`.
+    pub policy: String,
+    /// Whether they are put back in order at present.
+    pub active: bool,
+    /// Why.
+    pub reason: String,
+    /// What has been done since the daemon started; none where the engine keeps no count.
+    pub counts: Option<OrderCounts>,
+}
+
+/// How it went with the packets of a tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OrderCounts {
+    /// Packets that came in order.
+    pub in_order: u64,
+    /// Packets that came after one that had been sent later.
+    pub reordered: u64,
+    /// Packets that waited for one sent before.
+    pub waited: u64,
+    /// How long they waited in sum, in seconds.
+    pub wait_seconds: f64,
+    /// Packets that were given up because every IVC that is alive had brought a later one.
+    pub lost: u64,
+    /// Packets that waited as long as they may, or were too many, and went on without those before.
+    pub expired: u64,
+    /// Packets that came when they had been given up already.
+    pub too_late: u64,
+    /// How long a packet may wait, in seconds.
+    pub bound_seconds: f64,
 }
 
 /// The state of a tunnel.
@@ -145,8 +196,35 @@ pub struct IvcStatus {
     pub usable: bool,
     /// What it carries, in bits per second: as has been found out, before that as is stated.
     pub rate_bps: u64,
-    /// Its one-way latency in seconds.
+    /// Where that comes from.
+    #[serde(default)]
+    pub rate_source: RateSource,
+    /// The most that it is given, in bits per second, where the configuration says so.
+    #[serde(default)]
+    pub rate_cap_bps: Option<u64>,
+    /// Its one-way latency in seconds, as is stated: that counts until it is measured.
     pub latency_seconds: f64,
+    /// By how much its one-way latency, while it is empty, is more than that of the tunnel's fastest, in seconds, once it is known.
+    #[serde(default)]
+    pub lag_seconds: Option<f64>,
+    /// By how much later than by the tunnel's fastest, while that is empty, packets may arrive, in seconds.
+    #[serde(default)]
+    pub lag_limit_seconds: Option<f64>,
+    /// How long a packet that is sent now waits on the way, in seconds, as far as is known.
+    #[serde(default)]
+    pub queue_seconds: Option<f64>,
+    /// By how much its one-way delay varies without a queue, in seconds.
+    #[serde(default)]
+    pub jitter_seconds: Option<f64>,
+    /// Why it carries nothing but keepalives at present, if so.
+    #[serde(default)]
+    pub probes_only: Option<ProbesOnly>,
+    /// The part of the bytes that the tunnel sent of late that it carried, from 0 to 1; none where the tunnel sent nothing.
+    #[serde(default)]
+    pub share_tx_ratio: Option<f64>,
+    /// The part of the bytes that the tunnel received of late that it carried.
+    #[serde(default)]
+    pub share_rx_ratio: Option<f64>,
     /// What keepalives tell of it.
     #[serde(default)]
     pub state: IvcState,
@@ -231,6 +309,31 @@ pub enum IvcState {
     Unheard,
     /// The other side says that its link does not work.
     Impaired,
+}
+
+/// Where an IVC's rate comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSource {
+    /// The IVC has not been seen busy: it carries at least that, and may carry more.
+    #[default]
+    Assumed,
+    /// The configuration says so, and it has not been seen to carry less.
+    Stated,
+    /// It has been seen busy.
+    Measured,
+    /// That was long ago.
+    Old,
+}
+
+/// Why an IVC carries nothing but keepalives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbesOnly {
+    /// It is not usable, as its state says.
+    Unusable,
+    /// By the others everything arrives earlier: it adds too little to make packets wait for it.
+    TooSlow,
 }
 
 /// Where an IVC's MTU comes from.

@@ -10,7 +10,7 @@ use super::{Exit, Show, ask, exit, show, unexpected};
 use crate::{
     api::{
         protocol::{Request, Response},
-        status::{IvcStatus, SCHEMA, SaDirection, SaStatus, Status, TrafficStatus, TunnelStatus},
+        status::{IvcStatus, SCHEMA, SaDirection, SaStatus, Status, TunnelStatus},
     },
     daemon::Directories,
 };
@@ -88,9 +88,7 @@ fn text(directories: &Directories, what: &Show) -> Result<String, Exit> {
             }
             let mut parts = Vec::new();
             for tunnel in &tunnels {
-                let mut text = String::new();
-                show::show_tunnel(&mut text, tunnel, terminal);
-                parts.push(text);
+                parts.push(show::tunnel(tunnel, terminal));
             }
             Ok(parts.join("\n"))
         }
@@ -99,7 +97,10 @@ fn text(directories: &Directories, what: &Show) -> Result<String, Exit> {
             if args.json {
                 return json(gateway, List::Ivcs(ivcs));
             }
-            Ok(ivc_table(&ivcs, terminal))
+            let texts = ivcs
+                .iter()
+                .map(|Ivc { tunnel, ivc }| show::ivc(tunnel, ivc));
+            Ok(texts.collect::<Vec<_>>().join("\n"))
         }
         Show::Sa(args) => {
             let names = tunnels(&status, args)?;
@@ -164,41 +165,6 @@ fn json<T: Serialize>(gateway: &str, part: List<T>) -> Result<String, Exit> {
             Err(Exit::Failed)
         }
     }
-}
-
-fn ivc_table(ivcs: &[Ivc], terminal: bool) -> String {
-    let header = [
-        "tunnel", "link", "to link", "from", "to", "state", "for", "rate", "latency", "RTT",
-        "loss", "MTU", "sent", "received",
-    ];
-    let mut table = show::table(&header, terminal);
-    for Ivc { tunnel, ivc } in ivcs {
-        table.add_row(vec![
-            Cell::new(tunnel),
-            Cell::new(&ivc.link),
-            Cell::new(ivc.remote_link.as_deref().unwrap_or("-")),
-            Cell::new(show::optional(ivc.local)),
-            Cell::new(ivc.remote),
-            show::good(show::ivc_state(ivc.state), ivc.usable),
-            show::number(show::age(ivc.since)),
-            show::number(show::rate(ivc.rate_bps)),
-            show::number(format!("{} ms", ivc.latency_seconds * 1000.0)),
-            show::number(show::round_trip(ivc.rtt_seconds)),
-            show::number(show::loss(ivc)),
-            show::number(show::ivc_mtu(ivc)),
-            show::number(traffic(ivc.tx)),
-            show::number(traffic(ivc.rx)),
-        ]);
-    }
-    format!("{table}\n")
-}
-
-fn traffic(traffic: TrafficStatus) -> String {
-    format!(
-        "{} in {}",
-        format_size(traffic.bytes, DECIMAL),
-        traffic.pieces
-    )
 }
 
 fn sa_table(sas: &[SaStatus], terminal: bool) -> String {

@@ -8,8 +8,16 @@ use std::{
 use tracing::{debug, info};
 
 use super::{
-    DaemonError, Directories, attachments, departing::Departing, disabled::Disabled,
-    engine::Engine, events::Events, negotiation::Negotiation, probing::Probing, problems::Problems,
+    DaemonError, Directories, attachments,
+    departing::Departing,
+    disabled::Disabled,
+    engine::Engine,
+    events::Events,
+    negotiation::Negotiation,
+    probing::Probing,
+    problems::Problems,
+    pulse,
+    recent::{Bytes, Recent},
     sizes,
 };
 use crate::{
@@ -50,6 +58,7 @@ pub(super) struct Gateway {
     problems: Problems,
     events: Events,
     probing: Probing,
+    recent: Recent,
     /// IVCs whose other end does not work, as the other side says.
     impaired: BTreeSet<IvcId>,
     /// What the other sides call their links.
@@ -89,6 +98,7 @@ impl Gateway {
             running: RunningTunnels::new(),
             probing: Probing::start(keepalives, sizes::left(&svcs), events.clone())
                 .map_err(DaemonError::Pulse)?,
+            recent: Recent::default(),
             impaired: BTreeSet::new(),
             remote_links: BTreeMap::new(),
             attached: Vec::new(),
@@ -350,17 +360,33 @@ impl Gateway {
         }
     }
 
+    /// The bytes that each IVC has carried.
+    fn bytes(&self) -> BTreeMap<IvcId, Bytes> {
+        let ids = self.running.values().flat_map(|tunnel| {
+            let ivcs = tunnel.ivcs.iter();
+            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+        });
+        ids.filter_map(|id| {
+            let counters = self.tables.counters(self.slots.ivc_of(&id)?).ok()?;
+            let (tx, rx) = (counters.tx.bytes, counters.rx.bytes);
+            Some((id, Bytes { tx, rx }))
+        })
+        .collect()
+    }
+
+    /// Takes note of what the IVCs have carried so far.
+    pub(super) fn note(&mut self) {
+        let bytes = self.bytes();
+        self.recent.note(pulse::now(), bytes);
+    }
+
     /// The bytes that each tunnel has carried in the direction that has more.
     pub(super) fn traffic(&self) -> Vec<(TunnelName, u64)> {
+        let of_ivcs = self.bytes();
         let bytes = |tunnel: &Running| {
-            let slots = tunnel
-                .ivcs
-                .iter()
-                .filter_map(|ivc| self.slots.ivc_of(&bundle::ident(tunnel, ivc)));
-            let counters = slots.filter_map(|slot| self.tables.counters(slot).ok());
-            let (tx, rx) = counters.fold((0, 0), |(tx, rx), ivc| {
-                (tx + ivc.tx.bytes, rx + ivc.rx.bytes)
-            });
+            let ids = tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
+            let ivcs = ids.filter_map(|id| of_ivcs.get(&id));
+            let (tx, rx) = ivcs.fold((0, 0), |(tx, rx), ivc| (tx + ivc.tx, rx + ivc.rx));
             tx.max(rx)
         };
         self.running
@@ -418,6 +444,10 @@ impl Gateway {
             remote_links: &self.remote_links,
             reports: &self.probing.reports(&self.running),
             estimates: &self.probing.estimates(),
+            recent: &self
+                .recent
+                .carried(pulse::now(), &self.bytes())
+                .unwrap_or_default(),
             rejected: self.probing.rejected(),
             engine: &self.engine.report(),
             started: self.started,

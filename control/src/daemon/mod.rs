@@ -7,7 +7,7 @@ mod attachments;
 mod departing;
 mod directories;
 mod disabled;
-mod engine;
+pub(crate) mod engine;
 mod error;
 pub(crate) mod events;
 mod gateway;
@@ -16,6 +16,7 @@ mod negotiation;
 mod probing;
 mod problems;
 mod pulse;
+pub(crate) mod recent;
 mod reload;
 mod sizes;
 mod state_file;
@@ -88,6 +89,7 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
     let mut audit = every(AUDIT);
     let mut round = every(ROUND);
     let mut feel = every(FEEL);
+    let mut note = every(recent::STEP);
     let mut tick = every(negotiation::TICK);
     loop {
         tokio::select! {
@@ -117,6 +119,7 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
                 settle(&mut gateway, &mut negotiation).await;
             }
             _ = feel.tick() => gateway.feel(),
+            _ = note.tick() => gateway.note(),
             _ = audit.tick() => {
                 if !gateway.stands() {
                     gateway.converge().await;
@@ -136,15 +139,7 @@ pub async fn run(config: Config, file: &Path, directories: Directories) -> Resul
                 settle(&mut gateway, &mut negotiation).await;
             }
             Some(call) = called.recv() => {
-                if matches!(call.request, Request::Associations) {
-                    // The caller may have gone.
-                    let _ = call.reply.send(gateway.associations().await);
-                    continue;
-                }
-                if matches!(call.request, Request::Leave) {
-                    negotiation.leave().await;
-                }
-                let next = answer(file, &mut gateway, &mut negotiation, call);
+                let next = answer(file, &mut gateway, &mut negotiation, call).await;
                 if next == Next::Stop {
                     break;
                 }
@@ -201,7 +196,12 @@ enum Next {
 }
 
 /// Answers a request.
-fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, call: Call) -> Next {
+async fn answer(
+    file: &Path,
+    gateway: &mut Gateway,
+    negotiation: &mut Negotiation,
+    call: Call,
+) -> Next {
     let (response, next) = match call.request {
         Request::Status => (gateway.status(negotiation), Next::Nothing),
         Request::ExportKeys => (gateway.keys(), Next::Nothing),
@@ -214,9 +214,13 @@ fn answer(file: &Path, gateway: &mut Gateway, negotiation: &mut Negotiation, cal
         Request::Link { link, down } => {
             (set_link(gateway, negotiation, &link, down), Next::Converge)
         }
+        Request::Associations => (gateway.associations().await, Next::Nothing),
+        Request::Leave => {
+            negotiation.leave().await;
+            (Response::Stopping, Next::Stop)
+        }
         // These are answered elsewhere.
-        Request::Monitor | Request::Events | Request::Associations => return Next::Nothing,
-        Request::Leave => (Response::Stopping, Next::Stop),
+        Request::Monitor | Request::Events => return Next::Nothing,
     };
     // The caller may have gone.
     let _ = call.reply.send(response);

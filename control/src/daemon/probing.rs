@@ -17,7 +17,7 @@ use crate::{
     bundle::{self, IvcId, Slots},
     config::Config,
     dataplane::{Keepalives, Meters, Svcs, Tables},
-    estimate::Estimate,
+    estimate::Gauged,
     link::Links,
     liveness::Report,
     vpn::RunningTunnels,
@@ -138,7 +138,7 @@ impl Probing {
     }
 
     /// What IVCs carry, as far as has been found out.
-    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Estimate> {
+    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Gauged> {
         self.pulse.estimates()
     }
 

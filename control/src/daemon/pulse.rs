@@ -28,7 +28,7 @@ use crate::{
     bundle::IvcId,
     config::{LinkName, TunnelName},
     dataplane::{Keepalives, Meters, Svcs},
-    estimate::Estimate,
+    estimate::Gauged,
     link::Interface,
     liveness::{Liveness, Terms, TunnelKeys},
 };
@@ -47,7 +47,7 @@ pub(super) struct Pulse {
 #[derive(Default)]
 struct Shared {
     liveness: Mutex<Liveness>,
-    estimates: Mutex<BTreeMap<IvcId, Estimate>>,
+    estimates: Mutex<BTreeMap<IvcId, Gauged>>,
     rejected: AtomicU64,
 }
 
@@ -113,7 +113,7 @@ impl Pulse {
     /// Learns what there is to probe. What is known of IVCs that stay is kept.
     pub(super) fn set(&self, plan: Plan) {
         self.liveness().set(&plan.terms, now(), clock());
-        let known = |id: &IvcId, _: &mut Estimate| plan.terms.contains_key(id);
+        let known = |id: &IvcId, _: &mut Gauged| plan.terms.contains_key(id);
         self.shared.estimates().retain(known);
         self.plans.send_replace(Arc::new(plan));
     }
@@ -144,7 +144,7 @@ impl Pulse {
     }
 
     /// What IVCs carry, as far as has been found out.
-    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Estimate> {
+    pub(super) fn estimates(&self) -> BTreeMap<IvcId, Gauged> {
         self.shared.estimates().clone()
     }
 
@@ -155,7 +155,7 @@ impl Pulse {
 }
 
 impl Shared {
-    fn estimates(&self) -> MutexGuard<'_, BTreeMap<IvcId, Estimate>> {
+    fn estimates(&self) -> MutexGuard<'_, BTreeMap<IvcId, Gauged>> {
         self.estimates
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -22,6 +22,8 @@ pub use layout::{HEADROOM, TAILROOM};
 pub use opener::Opener;
 pub use refused::{Refusals, Refused};
 pub use sealer::Sealer;
+#[cfg(test)]
+pub(crate) use tables::tests::tunnel as tunnel_for_tests;
 pub use tables::{Failed, Inbound, Opened, Outbound};
 pub use window::{MAX_WINDOW, Window};
 

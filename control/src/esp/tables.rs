@@ -126,6 +126,7 @@ pub struct Inbound {
 /// One inbound SA, and what may be inside its packets.
 #[derive(Debug)]
 struct Ingress {
+    tunnel: TunnelName,
     known: Arc<Known<Opener>>,
     subnets: Arc<Subnets>,
     resequence: Resequence,
@@ -159,6 +160,7 @@ impl Inbound {
                     Ok(known) => {
                         let subnets = Arc::clone(&subnets);
                         let ingress = Ingress {
+                            tunnel: name.clone(),
                             known,
                             subnets,
                             resequence: tunnel.resequence,
@@ -196,10 +198,15 @@ impl Inbound {
         })
     }
 
-    /// Whether there is an SA with this SPI.
+    /// The tunnel of the SA with this SPI, if there is one.
     #[must_use]
-    pub fn has(&self, spi: u32) -> bool {
-        self.sas.contains_key(&spi)
+    pub fn tunnel(&self, spi: u32) -> Option<&TunnelName> {
+        self.sas.get(&spi).map(|ingress| &ingress.tunnel)
+    }
+
+    /// The tunnels that have SAs, once for each.
+    pub fn tunnels(&self) -> impl Iterator<Item = &TunnelName> {
+        self.sas.values().map(|ingress| &ingress.tunnel)
     }
 
     /// What went through an SA.
@@ -230,4 +237,4 @@ fn keep<T>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

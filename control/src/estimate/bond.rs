@@ -29,6 +29,43 @@ pub struct Plan<K: Ord> {
     pub ivcs: BTreeMap<K, Term>,
 }
 
+impl<K: Ord> Plan<K> {
+    /// How an IVC stands among the others, if it is one that may be used.
+    #[must_use]
+    pub fn standing(&self, key: &K) -> Option<Standing> {
+        Some(Standing {
+            lag: self.ivcs.get(key)?.latency,
+            horizon: self.horizon,
+        })
+    }
+}
+
+/// How an IVC stands among the others of its SVC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// By how much its latency while empty is more than that of the fastest.
+    pub lag: Duration,
+    /// By how much later than by the fastest, while that is empty, a packet may arrive.
+    pub horizon: Duration,
+}
+
+/// What is known of an IVC, in itself and beside the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gauged {
+    /// In itself.
+    pub estimate: Estimate,
+    /// Beside the others.
+    pub standing: Standing,
+}
+
+impl Standing {
+    /// Whether it is too slow for any packet beside the others.
+    #[must_use]
+    pub fn is_too_slow(&self) -> bool {
+        self.lag > self.horizon
+    }
+}
+
 /// With what the scheduler is programmed for an IVC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Term {

@@ -48,6 +48,8 @@ pub struct Estimate {
     pub loss: f64,
     /// How sure the rate is.
     pub confidence: Confidence,
+    /// Whether the rate is what the configuration states, and the link has not been seen busy yet.
+    pub stated: bool,
 }
 
 impl Estimate {
@@ -272,6 +274,7 @@ impl Ivc {
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
             confidence: self.rate.confidence(),
+            stated: self.rate.is_stated(),
         })
     }
 

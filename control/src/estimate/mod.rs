@@ -51,7 +51,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use bond::{Bond, Plan, Term};
+pub use bond::{Bond, Gauged, Plan, Standing, Term};
 pub use ivc::Estimate;
 pub use rate::Confidence;
 

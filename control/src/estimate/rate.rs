@@ -43,6 +43,8 @@ pub(super) struct Rate {
     value: f64,
     cap: f64,
     confidence: Confidence,
+    /// Whether it is stated, and the link has not been seen busy yet.
+    stated: bool,
     /// When it was last seen to be right, or was first wanted: what is stated is as good as seen.
     proven: Option<f64>,
     /// When the link's queue was last found to have been full.
@@ -69,6 +71,7 @@ impl Rate {
             value: cap.unwrap_or(UNKNOWN).max(LEAST),
             cap: cap.unwrap_or(f64::MAX).max(LEAST),
             confidence,
+            stated: cap.is_some(),
             proven: None,
             full: None,
             room: Room::default(),
@@ -82,6 +85,11 @@ impl Rate {
 
     pub(super) fn confidence(&self) -> Confidence {
         self.confidence
+    }
+
+    /// Whether it is what the configuration states, and the link has not been seen busy yet.
+    pub(super) fn is_stated(&self) -> bool {
+        self.stated
     }
 
     pub(super) fn set_cap(&mut self, cap: Option<f64>) {
@@ -168,7 +176,7 @@ impl Rate {
             let weight = if differs { 0.5 } else { 0.1 };
             self.remember(newest.at);
             self.set(self.value + (rate - self.value) * weight);
-            (self.confidence, self.proven) = (Confidence::Measured, Some(newest.at));
+            self.prove(newest.at);
         }
     }
 
@@ -194,10 +202,15 @@ impl Rate {
         };
         let carried = answer.queue < self.noise(known.jitter) && !self.is_full(mark.at);
         if !carried {
-            (self.confidence, self.proven) = (Confidence::Measured, Some(mark.at));
+            self.prove(mark.at);
         }
         self.learn_least(known, from, to);
         carried
+    }
+
+    fn prove(&mut self, at: f64) {
+        (self.confidence, self.proven) = (Confidence::Measured, Some(at));
+        self.stated = false;
     }
 
     fn raise(&mut self, rate: f64) {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use super::families::{self as f, Family, Kind};
 use crate::api::status::{
-    IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, Status, TunnelState, TunnelStatus,
+    IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, OrderStatus, ProbesOnly, RateSource,
+    Status, TunnelState, TunnelStatus,
 };
 
 const LINK_STATES: [(LinkState, &str); 5] = [
@@ -29,6 +30,16 @@ const IVC_STATES: [(IvcState, &str); 6] = [
     (IvcState::Silent, "silent"),
     (IvcState::Unheard, "unheard"),
     (IvcState::Impaired, "impaired"),
+];
+const RATE_SOURCES: [(RateSource, &str); 4] = [
+    (RateSource::Assumed, "assumed"),
+    (RateSource::Stated, "stated"),
+    (RateSource::Measured, "measured"),
+    (RateSource::Old, "old"),
+];
+const PROBES_ONLY: [(Option<ProbesOnly>, &str); 2] = [
+    (Some(ProbesOnly::Unusable), "unusable"),
+    (Some(ProbesOnly::TooSlow), "too-slow"),
 ];
 const MTU_SOURCES: [(MtuSource, &str); 3] = [
     (MtuSource::Assumed, "assumed"),
@@ -70,7 +81,7 @@ pub(super) fn text(status: &Status) -> Result<String, prometheus::Error> {
 struct Writer {
     registry: Registry,
     gauges: BTreeMap<&'static str, GaugeVec>,
-    counters: BTreeMap<&'static str, IntCounterVec>,
+    counters: BTreeMap<&'static str, CounterVec>,
 }
 
 impl Writer {
@@ -98,9 +109,19 @@ impl Writer {
         labels: &[&str],
         value: u64,
     ) -> Result<(), prometheus::Error> {
+        self.count(family, labels, float(value))
+    }
+
+    /// Adds to a counter of something that is no number of things.
+    fn count(
+        &mut self,
+        family: &'static Family,
+        labels: &[&str],
+        value: f64,
+    ) -> Result<(), prometheus::Error> {
         debug_assert_eq!(family.kind, Kind::Counter);
         if !self.counters.contains_key(family.name) {
-            let vec = IntCounterVec::new(Opts::new(family.name, family.help), family.labels)?;
+            let vec = CounterVec::new(Opts::new(family.name, family.help), family.labels)?;
             self.registry.register(Box::new(vec.clone()))?;
             self.counters.insert(family.name, vec);
         }
@@ -152,6 +173,28 @@ impl Writer {
         if let Some(mss) = tunnel.mss {
             self.gauge(&f::TUNNEL_MSS, &[name], mss.into())?;
         }
+        match &tunnel.order {
+            Some(order) => self.order(name, order),
+            None => Ok(()),
+        }
+    }
+
+    fn order(&mut self, tunnel: &str, order: &OrderStatus) -> Result<(), prometheus::Error> {
+        let active = if order.active { 1.0 } else { 0.0 };
+        self.gauge(&f::TUNNEL_ORDER, &[tunnel], active)?;
+        let Some(counts) = &order.counts else {
+            return Ok(());
+        };
+        self.counter(&f::TUNNEL_REORDERED, &[tunnel], counts.reordered)?;
+        self.counter(&f::TUNNEL_WAITED, &[tunnel], counts.waited)?;
+        self.count(&f::TUNNEL_WAIT, &[tunnel], counts.wait_seconds)?;
+        for (reason, count) in [
+            ("lost", counts.lost),
+            ("expired", counts.expired),
+            ("too_late", counts.too_late),
+        ] {
+            self.counter(&f::TUNNEL_GIVEN_UP, &[tunnel, reason], count)?;
+        }
         Ok(())
     }
 
@@ -171,6 +214,8 @@ impl Writer {
         self.gauge(&f::IVC_USABLE, &labels, usable)?;
         self.gauge(&f::IVC_RATE, &labels, float(ivc.rate_bps) / 8.0)?;
         self.gauge(&f::IVC_LATENCY, &labels, ivc.latency_seconds)?;
+        self.state(&f::IVC_RATE_SOURCE, &labels, &RATE_SOURCES, ivc.rate_source)?;
+        self.state(&f::IVC_PROBES_ONLY, &labels, &PROBES_ONLY, ivc.probes_only)?;
         self.state(&f::IVC_STATE, &labels, &IVC_STATES, ivc.state)?;
         self.gauge(&f::IVC_CHANGED, &labels, float(ivc.since))?;
         self.gauge(&f::IVC_MTU, &labels, ivc.mtu.into())?;
@@ -180,6 +225,13 @@ impl Writer {
             (&f::IVC_RTT_MIN, ivc.rtt_min_seconds),
             (&f::IVC_TX_LOSS, ivc.loss_tx_ratio),
             (&f::IVC_RX_LOSS, ivc.loss_rx_ratio),
+            (&f::IVC_LAG, ivc.lag_seconds),
+            (&f::IVC_QUEUE, ivc.queue_seconds),
+            (&f::IVC_JITTER, ivc.jitter_seconds),
+            (
+                &f::IVC_RATE_CAP,
+                ivc.rate_cap_bps.map(|cap| float(cap) / 8.0),
+            ),
         ] {
             if let Some(measured) = measured {
                 self.gauge(family, &labels, measured)?;
@@ -201,12 +253,14 @@ fn float(number: u64) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::api::status::{DropStatus, RefusalStatus, SCHEMA, TrafficStatus};
+    use crate::api::status::{
+        DropStatus, OrderCounts, RecentStatus, RefusalStatus, SCHEMA, TrafficStatus,
+    };
 
     /// A status with a bit of everything.
-    pub(in crate::metrics) fn sample() -> Status {
+    pub(crate) fn sample() -> Status {
         Status {
             schema: SCHEMA,
             gateway: "london".to_owned(),
@@ -229,6 +283,8 @@ pub(super) mod tests {
                     mtu: 0,
                     mss: None,
                     sequence: 0,
+                    recent: None,
+                    order: None,
                     ivcs: Vec::new(),
                     ..paris()
                 },
@@ -266,7 +322,16 @@ pub(super) mod tests {
             remote_link: remote_link.map(str::to_owned),
             usable: remote_link.is_some(),
             rate_bps: 20_000_000,
+            rate_source: RateSource::Measured,
+            rate_cap_bps: remote_link.map(|_| 40_000_000),
             latency_seconds: 0.012,
+            lag_seconds: remote_link.map(|_| 0.0035),
+            lag_limit_seconds: remote_link.map(|_| 0.129),
+            queue_seconds: remote_link.map(|_| 0.0061),
+            jitter_seconds: remote_link.map(|_| 0.0004),
+            probes_only: remote_link.is_none().then_some(ProbesOnly::Unusable),
+            share_tx_ratio: remote_link.map(|_| 0.875),
+            share_rx_ratio: None,
             state: if remote_link.is_some() {
                 IvcState::Up
             } else {
@@ -301,6 +366,26 @@ pub(super) mod tests {
             mss: Some(1360),
             sequence: 99,
             trouble: Some("nobody answers".to_owned()),
+            recent: Some(RecentStatus {
+                seconds: 10.0,
+                tx_bytes: 12_500_000,
+                rx_bytes: 0,
+            }),
+            order: Some(OrderStatus {
+                policy: "auto".to_owned(),
+                active: true,
+                reason: "more packets come out of order than TCP bears".to_owned(),
+                counts: Some(OrderCounts {
+                    in_order: 1000,
+                    reordered: 8,
+                    waited: 16,
+                    wait_seconds: 0.064,
+                    lost: 2,
+                    expired: 3,
+                    too_late: 1,
+                    bound_seconds: 0.05,
+                }),
+            }),
             ivcs: vec![ivc(Some("say \"fibre\"\\")), ivc(None)],
         }
     }

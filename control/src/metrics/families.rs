@@ -117,6 +117,31 @@ families! {
         TUNNEL,
         "ESP packets sent to the other gateway.",
     );
+    TUNNEL_ORDER = gauge(
+        "withy_tunnel_resequencing",
+        TUNNEL,
+        "1 while packets that arrive out of order are put back in order, else 0.",
+    );
+    TUNNEL_REORDERED = counter(
+        "withy_tunnel_reordered_packets_total",
+        TUNNEL,
+        "Packets that arrived after one that had been sent later.",
+    );
+    TUNNEL_WAITED = counter(
+        "withy_tunnel_resequenced_packets_total",
+        TUNNEL,
+        "Packets that waited for one sent before them.",
+    );
+    TUNNEL_WAIT = counter(
+        "withy_tunnel_resequencing_wait_seconds_total",
+        TUNNEL,
+        "For how long those have waited in sum.",
+    );
+    TUNNEL_GIVEN_UP = counter(
+        "withy_tunnel_resequencing_given_up_total",
+        &["tunnel", "reason"],
+        "How often waiting was given up: lost, because every live IVC had brought something later; expired, because it took too long; too_late, of what came after that.",
+    );
     IVC_USABLE = gauge(
         "withy_ivc_usable",
         IVC,
@@ -157,10 +182,40 @@ families! {
         IVC,
         "What the IVC carries, as has been found out; before that, as is stated.",
     );
+    IVC_RATE_SOURCE = gauge(
+        "withy_ivc_rate_source",
+        &["tunnel", "link", "remote_link", "source"],
+        "1 for where that rate comes from, 0 for the others: measured while the IVC was busy, or old; stated, or assumed, until it is busy.",
+    );
+    IVC_RATE_CAP = gauge(
+        "withy_ivc_rate_cap_bytes_per_second",
+        IVC,
+        "The most that the IVC is given; absent where the configuration does not say.",
+    );
     IVC_LATENCY = gauge(
         "withy_ivc_latency_seconds",
         IVC,
-        "The one-way latency with which the IVC is scheduled.",
+        "The one-way latency of the IVC as is stated, which counts until it is measured.",
+    );
+    IVC_LAG = gauge(
+        "withy_ivc_lag_seconds",
+        IVC,
+        "By how much the IVC's one-way latency, without queues, is more than that of the tunnel's fastest.",
+    );
+    IVC_QUEUE = gauge(
+        "withy_ivc_queue_seconds",
+        IVC,
+        "How long a packet that is sent over the IVC now waits on the way.",
+    );
+    IVC_JITTER = gauge(
+        "withy_ivc_jitter_seconds",
+        IVC,
+        "By how much the IVC's one-way delay varies without a queue.",
+    );
+    IVC_PROBES_ONLY = gauge(
+        "withy_ivc_probes_only",
+        &["tunnel", "link", "remote_link", "reason"],
+        "1 for why the IVC carries nothing but keepalives at present, 0 for other reasons: unusable, or too slow beside the others.",
     );
     IVC_MTU = gauge("withy_ivc_mtu_bytes", IVC, "The longest piece that the IVC carries.");
     IVC_MTU_SOURCE = gauge(

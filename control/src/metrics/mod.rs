@@ -18,6 +18,8 @@ use tokio::{
 };
 use tracing::info;
 
+#[cfg(test)]
+pub(crate) use self::exposition::tests::sample;
 use self::{server::Bounds, source::Source};
 use crate::{api::server::Call, config::MetricsListen};
 

@@ -20,6 +20,11 @@ pub(super) struct Auto {
 }
 
 impl Auto {
+    /// Whether order must be kept.
+    pub(super) const fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// Takes note of a packet that comes so far behind the highest number; returns whether order must be kept.
     pub(super) fn see(&mut self, behind: u64) -> bool {
         self.seen += 1;

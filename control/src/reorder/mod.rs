@@ -13,7 +13,7 @@ mod gaps;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::AddAssign, time::Duration};
 
 use self::{auto::Auto, flows::Flows, gaps::Gaps};
 use crate::config::Resequence;
@@ -64,12 +64,26 @@ pub struct Figures {
     pub late: u64,
     /// Packets that waited.
     pub held: u64,
+    /// For how long those that wait no longer have waited in sum.
+    pub waited: Duration,
     /// Numbers that were given up by the rule of multilink PPP.
     pub lost: u64,
     /// Packets that waited as long as they may, or were too many.
     pub expired: u64,
     /// Packets that came when their number had been given up already.
     pub too_late: u64,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, more: Self) {
+        self.in_order += more.in_order;
+        self.late += more.late;
+        self.held += more.held;
+        self.waited += more.waited;
+        self.lost += more.lost;
+        self.expired += more.expired;
+        self.too_late += more.too_late;
+    }
 }
 
 /// The packets of one tunnel.
@@ -83,6 +97,8 @@ pub struct Resequencer<P> {
     oldest: Option<Time>,
     /// How long a packet may wait.
     bound: Duration,
+    /// The time as far as it is known.
+    now: Time,
     auto: Auto,
     figures: Figures,
 }
@@ -97,6 +113,7 @@ impl<P> Resequencer<P> {
             held: VecDeque::new(),
             oldest: None,
             bound,
+            now: Time::ZERO,
             auto: Auto::default(),
             figures: Figures::default(),
         }
@@ -110,6 +127,7 @@ impl<P> Resequencer<P> {
         packet: P,
         mut deliver: impl FnMut(P),
     ) {
+        self.now = arrival.time;
         let seen = self.gaps.see(&arrival);
         let disturbed = self.auto.see(seen.behind);
         self.figures.lost += seen.given_up;
@@ -139,6 +157,7 @@ impl<P> Resequencer<P> {
 
     /// Hands on what has waited as long as it may.
     pub fn expire(&mut self, now: Time, mut deliver: impl FnMut(P)) {
+        self.now = now;
         while self.deadline().is_some_and(|deadline| deadline <= now) || self.held.len() > MOST_HELD
         {
             let Some(first) = self.held.front().map(|held| held.number) else {
@@ -153,9 +172,15 @@ impl<P> Resequencer<P> {
     /// Hands on all that waits.
     pub fn flush(&mut self, mut deliver: impl FnMut(P)) {
         self.oldest = None;
-        for held in self.held.drain(..) {
-            deliver(held.packet);
+        while let Some(held) = self.held.pop_front() {
+            self.release(held, &mut deliver);
         }
+    }
+
+    /// Hands on a packet that has waited.
+    fn release(&mut self, held: Held<P>, deliver: &mut impl FnMut(P)) {
+        self.figures.waited += self.now.saturating_sub(held.since);
+        deliver(held.packet);
     }
 
     /// When [`Self::expire`] has something to do, unless a packet comes before.
@@ -168,6 +193,12 @@ impl<P> Resequencer<P> {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.figures
+    }
+
+    /// Whether [`Resequence::Auto`] has order kept at present.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.auto.is_on()
     }
 
     fn hold(&mut self, arrival: &Arrival, packet: P) {
@@ -195,7 +226,7 @@ impl<P> Resequencer<P> {
                 self.flows.pass(&held.kin);
                 // It is there.
                 if let Some(held) = self.held.remove(at) {
-                    deliver(held.packet);
+                    self.release(held, deliver);
                 }
             } else {
                 at += 1;
@@ -220,7 +251,7 @@ impl<P> Resequencer<P> {
             }
             if let Some(held) = self.held.pop_front() {
                 self.flows.pass(&held.kin);
-                deliver(held.packet);
+                self.release(held, deliver);
             }
         }
         self.look(before);

@@ -157,6 +157,7 @@ impl<'s> Inward<'s> {
                 kin,
             };
             order.push(
+                table,
                 (opened.spi, opened.resequence),
                 arrival,
                 packet,

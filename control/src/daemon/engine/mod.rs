@@ -18,6 +18,7 @@ use std::{
 
 use tracing::{info, warn};
 
+pub(crate) use self::order::{BOUND, Kept};
 use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward};
 use crate::{
     api::{
@@ -199,7 +200,8 @@ impl Engine {
 
     /// How it is.
     pub(super) fn report(&self) -> EngineReport {
-        let refusals = self.userspace.as_ref().map(|own| &own.shared.refusals);
+        let shared = self.userspace.as_ref().map(|own| &own.shared);
+        let refusals = shared.map(|shared| &shared.refusals);
         EngineReport {
             name: self.name(),
             reason: self.reason.clone(),
@@ -209,6 +211,7 @@ impl Engine {
                     Refused::ALL.map(|reason| (reason.name(), refusals.of(reason)))
                 })
                 .collect(),
+            kept: shared.map(|shared| shared.order().kept()),
         }
     }
 }

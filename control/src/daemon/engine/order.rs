@@ -1,15 +1,19 @@
 //! The packets of each SA back in order, before they are handed to the kernel.
 
-use std::{collections::HashMap, ops::Range, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+    time::Duration,
+};
 
 use crate::{
-    config::Resequence,
+    config::{Resequence, TunnelName},
     esp::Inbound,
-    reorder::{Arrival, Resequencer, Time},
+    reorder::{Arrival, Figures, Resequencer, Time},
 };
 
 /// How long a packet may wait for those before it: longer than links' jitter, shorter than TCP's patience.
-const BOUND: Duration = Duration::from_millis(50);
+pub(crate) const BOUND: Duration = Duration::from_millis(50);
 
 /// A packet that was inside an ESP packet.
 #[derive(Debug, Default)]
@@ -28,42 +32,81 @@ impl AsRef<[u8]> for Packet {
     }
 }
 
+/// How it went with the packets of a tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// What has been done in all.
+    pub(crate) figures: Figures,
+    /// Whether so many packets come out of order that `auto` has order kept at present.
+    pub(crate) disturbed: bool,
+}
+
+/// The packets of one SA.
+#[derive(Debug)]
+struct OfSa {
+    tunnel: TunnelName,
+    packets: Resequencer<Packet>,
+}
+
 /// The resequencers, by SPI.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    by_spi: HashMap<u32, Resequencer<Packet>>,
+    by_spi: HashMap<u32, OfSa>,
+    /// What was done for SAs that are no more.
+    before: BTreeMap<TunnelName, Figures>,
     /// Those in which packets wait; of a hub's many tunnels these are few.
     waiting: Vec<u32>,
 }
 
 impl Order {
-    /// Takes a packet of an SA; what goes on now goes to the end of `out`.
+    /// Takes a packet of an SA of `table`; what goes on now goes to the end of `out`.
     pub(super) fn push(
         &mut self,
+        table: &Inbound,
         (spi, policy): (u32, Resequence),
         arrival: Arrival,
         packet: Packet,
         out: &mut Vec<Packet>,
     ) {
-        if policy == Resequence::Off && !self.by_spi.contains_key(&spi) {
-            out.push(packet);
-            return;
+        if !self.by_spi.contains_key(&spi) {
+            match table.tunnel(spi).filter(|_| policy != Resequence::Off) {
+                Some(tunnel) => self.begin(spi, tunnel.clone()),
+                None => return out.push(packet),
+            }
         }
-        let of_sa = self
-            .by_spi
-            .entry(spi)
-            .or_insert_with(|| Resequencer::new(BOUND));
+        let Some(OfSa { packets: of_sa, .. }) = self.by_spi.get_mut(&spi) else {
+            return;
+        };
         of_sa.push(policy, arrival, packet, |packet| out.push(packet));
         if of_sa.deadline().is_some() && !self.waiting.contains(&spi) {
             self.waiting.push(spi);
         }
     }
 
+    fn begin(&mut self, spi: u32, tunnel: TunnelName) {
+        let packets = Resequencer::new(BOUND);
+        self.by_spi.insert(spi, OfSa { tunnel, packets });
+    }
+
+    /// How it went with the packets of each tunnel of which any are looked at.
+    pub(super) fn kept(&self) -> BTreeMap<TunnelName, Kept> {
+        let mut kept: BTreeMap<TunnelName, Kept> = BTreeMap::new();
+        for (tunnel, figures) in &self.before {
+            kept.entry(tunnel.clone()).or_default().figures += *figures;
+        }
+        for OfSa { tunnel, packets } in self.by_spi.values() {
+            let of_tunnel = kept.entry(tunnel.clone()).or_default();
+            of_tunnel.figures += packets.figures();
+            of_tunnel.disturbed |= packets.is_disturbed();
+        }
+        kept
+    }
+
     /// Lets go of what has waited as long as it may. Returns when there will be something to let go of again.
     pub(super) fn expire(&mut self, now: Time, out: &mut Vec<Packet>) -> Option<Time> {
         let mut next = None;
         self.waiting.retain(|spi| {
-            let Some(of_sa) = self.by_spi.get_mut(spi) else {
+            let Some(OfSa { packets: of_sa, .. }) = self.by_spi.get_mut(spi) else {
                 return false;
             };
             of_sa.expire(now, |packet| out.push(packet));
@@ -77,12 +120,16 @@ impl Order {
     /// Forgets the SAs that are no more, and lets go of their packets.
     pub(super) fn follow(&mut self, table: &Inbound, out: &mut Vec<Packet>) {
         self.by_spi.retain(|spi, of_sa| {
-            let stays = table.has(*spi);
+            let stays = table.tunnel(*spi).is_some();
             if !stays {
-                of_sa.flush(|packet| out.push(packet));
+                of_sa.packets.flush(|packet| out.push(packet));
+                let before = self.before.entry(of_sa.tunnel.clone()).or_default();
+                *before += of_sa.packets.figures();
             }
             stays
         });
+        let alive: BTreeSet<_> = table.tunnels().collect();
+        self.before.retain(|tunnel, _| alive.contains(tunnel));
     }
 }
 
@@ -91,7 +138,14 @@ mod tests {
     use super::*;
     use crate::reorder::Kin;
 
-    const ON: (u32, Resequence) = (0x1000, Resequence::On);
+    const SPI: u32 = 0x1000;
+    const ON: (u32, Resequence) = (SPI, Resequence::On);
+
+    /// A tunnel with SAs of these SPIs.
+    fn table(spis: &[u32]) -> Inbound {
+        let (name, tunnel) = crate::esp::tunnel_for_tests(0, true, spis);
+        Inbound::default().follow(&[(name, tunnel)].into()).0
+    }
 
     fn arrival(number: u64, slot: usize, ms: u64) -> Arrival {
         Arrival {
@@ -107,13 +161,13 @@ mod tests {
 
     /// Pushes packets; returns what goes on, by lane, which is the packet's number here.
     fn push(order: &mut Order, sa: (u32, Resequence), arrivals: &[Arrival]) -> Vec<usize> {
-        let mut out = Vec::new();
+        let (table, mut out) = (table(&[sa.0]), Vec::new());
         for arrival in arrivals {
             let packet = Packet {
                 lane: usize::try_from(arrival.number).unwrap(),
                 ..Packet::default()
             };
-            order.push(sa, *arrival, packet, &mut out);
+            order.push(&table, sa, *arrival, packet, &mut out);
         }
         out.into_iter().map(|packet| packet.lane).collect()
     }
@@ -144,8 +198,38 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_for_a_tunnel_outlives_its_keys() {
+        let mut order = Order::default();
+        let gap = [arrival(0, 0, 0), arrival(1, 1, 0), arrival(3, 0, 5)];
+        push(&mut order, ON, &gap);
+        push(&mut order, ON, &[arrival(2, 1, 9)]);
+        let (tunnel, _) = crate::esp::tunnel_for_tests(0, true, &[]);
+        let done = |figures: Figures| Kept {
+            figures,
+            disturbed: false,
+        };
+        let once = Figures {
+            in_order: 3,
+            late: 1,
+            held: 1,
+            waited: Duration::from_millis(4),
+            ..Figures::default()
+        };
+        assert_eq!(order.kept(), [(tunnel.clone(), done(once))].into());
+        order.follow(&table(&[0x2000]), &mut Vec::new());
+        push(&mut order, (0x2000, Resequence::On), &gap[..2]);
+        let more = Figures {
+            in_order: 5,
+            ..once
+        };
+        assert_eq!(order.kept(), [(tunnel, done(more))].into());
+        order.follow(&Inbound::default(), &mut Vec::new());
+        assert!(order.kept().is_empty());
+    }
+
+    #[test]
     fn nothing_waits_where_order_is_not_asked_for() {
-        let off = (0x1000, Resequence::Off);
+        let off = (SPI, Resequence::Off);
         let gap = [
             arrival(0, 0, 0),
             arrival(1, 1, 0),

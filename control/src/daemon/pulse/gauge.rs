@@ -13,7 +13,7 @@ use super::Plan;
 use crate::{
     bundle::{IvcId, Steering},
     dataplane::{Meters, Svcs, wire},
-    estimate::{Bond, Estimate, Present, Received},
+    estimate::{Bond, Gauged, Present, Received},
     liveness::{Counted, Message},
 };
 
@@ -142,7 +142,7 @@ impl Gauge {
     }
 
     /// Programs the scheduler with what is new; returns what is known of the IVCs that this is about.
-    pub(super) fn program(&mut self, plan: &Plan, now: Duration) -> Vec<(IvcId, Estimate)> {
+    pub(super) fn program(&mut self, plan: &Plan, now: Duration) -> Vec<(IvcId, Gauged)> {
         let mut known = Vec::new();
         for endpoint in std::mem::take(&mut self.touched) {
             let presents = self.presents(plan, endpoint, now);
@@ -155,12 +155,16 @@ impl Gauge {
                 continue;
             }
             tunnel.steered = Some(now);
-            for (id, present) in &presents {
-                let estimate = tunnel.bond.estimate(id, present);
-                trace!(link = %id.1, ?estimate, "known of an IVC");
-                known.extend(estimate.map(|estimate| (id.clone(), estimate)));
-            }
+            let estimates: Vec<_> = presents
+                .iter()
+                .filter_map(|(id, present)| Some((id, tunnel.bond.estimate(id, present)?)))
+                .collect();
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
+            known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
+                trace!(link = %id.1, ?estimate, "known of an IVC");
+                let standing = steering.standing(id)?;
+                Some((id.clone(), Gauged { estimate, standing }))
+            }));
             let steering = Steering::new(&steering, |id| plan.slots.get(id).copied());
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Tunnel number `number` as one side sees it, with SAs of these SPIs.
-fn tunnel(number: u8, turned: bool, spis: &[u32]) -> (TunnelName, Running) {
+pub(crate) fn tunnel(number: u8, turned: bool, spis: &[u32]) -> (TunnelName, Running) {
     let endpoint = |side| Ipv4Addr::new(10, 255, number, side);
     let subnet = |side: u8| {
         vec![

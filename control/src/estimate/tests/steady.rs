@@ -75,3 +75,24 @@ fn several_links_carry_their_sum() {
         .collect();
     check("eight", &links(&eight), 0.97, 160);
 }
+
+#[test]
+fn a_link_that_is_too_slow_to_wait_for_is_told_from_one_that_is_used() {
+    let models = [
+        Model::new(20.0, 10),
+        Model::new(5.0, 60),
+        Model::new(0.5, 800),
+    ];
+    let outcome = flooded(&models, 40.0, 12);
+    let carried = |link| outcome.rate(link, 6 * SECOND, 12 * SECOND);
+    let standing = |link| outcome.world.plan.standing(&link).unwrap();
+    for link in [0, 1] {
+        assert!(carried(link) > 4.0 && !standing(link).is_too_slow());
+    }
+    assert!(carried(2) < 0.001, "{}", carried(2));
+    assert!(standing(2).is_too_slow(), "{:?}", standing(2));
+    // Clocks differ, and yet the difference is right.
+    let lag = |link| standing(link).lag.as_secs_f64();
+    assert!((lag(1) - 0.05).abs() < 0.005, "{}", lag(1));
+    assert!((lag(2) - 0.79).abs() < 0.01, "{}", lag(2));
+}

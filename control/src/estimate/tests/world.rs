@@ -13,7 +13,7 @@ use withy_common::{
 };
 
 use super::{
-    super::{Bond, Present, Received, Term},
+    super::{Bond, Plan, Present, Received, Term},
     link::{Link, MS, Model, SECOND, Time},
     senders::Source,
 };
@@ -104,6 +104,8 @@ pub(super) struct World {
     order: u64,
     paths: Vec<Path>,
     pub(super) bond: Bond<usize>,
+    /// With what the scheduler is programmed.
+    pub(super) plan: Plan<usize>,
     svc: Svc,
     pub(super) early: u32,
     clocks: OneThread,
@@ -150,6 +152,7 @@ impl World {
             events: BinaryHeap::new(),
             order: 0,
             bond: Bond::default(),
+            plan: Plan::default(),
             svc: Svc::new(1, 0, Split::Mtu, 0, [Ivc::default(); MAX_IVCS]),
             early: 0,
             clocks: OneThread::default(),
@@ -348,6 +351,7 @@ impl World {
         }
         self.early = plan.early;
         self.svc = Svc::new(1, 0, Split::Mtu, plan.horizon.as_nanos() as u64, ivcs);
+        self.plan = plan;
     }
 
     fn figures(&mut self, link: usize, time: Time) -> &mut Figures {
