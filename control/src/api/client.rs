@@ -49,17 +49,17 @@ pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     })
 }
 
-/// What happens at a gateway, as it happens.
+/// Answers that go on.
 #[derive(Debug)]
-pub struct Monitor(BufReader<UnixStream>);
+pub struct Answers(BufReader<UnixStream>);
 
-/// Asks the daemon that listens on `socket` to tell what happens.
+/// Sends a request to the daemon that listens on `socket`, to which there are answers as long as there is something to tell.
 ///
 /// # Errors
 ///
-/// As [`call`]; or there are too many monitors.
-pub fn monitor(socket: &Path) -> Result<Monitor, ClientError> {
-    let mut answers = ask(socket, &Request::Monitor)?;
+/// As [`call`]; or the daemon refuses.
+pub fn follow(socket: &Path, request: &Request) -> Result<Answers, ClientError> {
+    let mut answers = ask(socket, request)?;
     match read(&mut answers)? {
         Some(Response::Done) => {}
         Some(Response::Failed(reason)) => return Err(ClientError::Refused(reason)),
@@ -68,7 +68,37 @@ pub fn monitor(socket: &Path) -> Result<Monitor, ClientError> {
     // From now on nothing may happen for long.
     let stream = answers.get_ref();
     stream.set_read_timeout(None).map_err(ClientError::Answer)?;
-    Ok(Monitor(answers))
+    Ok(Answers(answers))
+}
+
+impl Answers {
+    /// Waits for the next; there is none when all is told or the daemon has ended.
+    ///
+    /// # Errors
+    ///
+    /// What comes is not understood.
+    pub fn wait(&mut self) -> Result<Option<Response>, ClientError> {
+        match read(&mut self.0) {
+            // A daemon that is killed may leave half a line.
+            Err(ClientError::Answer(error)) if error.kind() != io::ErrorKind::InvalidData => {
+                Ok(None)
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// What happens at a gateway, as it happens.
+#[derive(Debug)]
+pub struct Monitor(Answers);
+
+/// Asks the daemon that listens on `socket` to tell what happens.
+///
+/// # Errors
+///
+/// As [`call`]; or there are too many monitors.
+pub fn monitor(socket: &Path) -> Result<Monitor, ClientError> {
+    follow(socket, &Request::Monitor).map(Monitor)
 }
 
 impl Monitor {
@@ -78,15 +108,10 @@ impl Monitor {
     ///
     /// What comes is not understood.
     pub fn wait(&mut self) -> Result<Option<Event>, ClientError> {
-        match read(&mut self.0) {
-            Ok(Some(Response::Event(event))) => Ok(Some(*event)),
-            Ok(None) => Ok(None),
-            // A daemon that is killed may leave half a line.
-            Err(ClientError::Answer(error)) if error.kind() != io::ErrorKind::InvalidData => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-            Ok(Some(_)) => Err(ClientError::Answer(io::ErrorKind::InvalidData.into())),
+        match self.0.wait()? {
+            Some(Response::Event(event)) => Ok(Some(*event)),
+            None => Ok(None),
+            Some(_) => Err(ClientError::Answer(io::ErrorKind::InvalidData.into())),
         }
     }
 }

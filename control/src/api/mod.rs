@@ -3,6 +3,7 @@
 pub mod client;
 pub mod event;
 pub mod keys;
+pub mod ping;
 pub mod protocol;
 pub(crate) mod report;
 pub(crate) mod server;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     event::Event,
     keys::SaKey,
+    ping::Pinged,
     status::{SaStatus, Status},
 };
 
@@ -42,6 +43,17 @@ pub enum Request {
         /// Out of use.
         down: bool,
     },
+    /// How long do packets take over the IVCs of a tunnel? [`Response::Done`], then each [`Response::Pinged`].
+    Ping {
+        /// The tunnel.
+        tunnel: String,
+        /// The link, if only its IVCs are meant.
+        link: Option<String>,
+        /// How often; without end if that is not said.
+        count: Option<u32>,
+        /// The time between two, in milliseconds.
+        interval_ms: u64,
+    },
     /// Tell the other gateways that this one leaves, and end; what is set up stays.
     Leave,
 }
@@ -60,6 +72,8 @@ pub enum Response {
     Event(Box<Event>),
     /// What has happened last, the oldest first.
     Events(Vec<Event>),
+    /// What has become of a ping.
+    Pinged(Box<Pinged>),
     /// It is done, or under way.
     Done,
     /// The configuration: YAML, defaults filled in, without keys.

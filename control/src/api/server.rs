@@ -22,6 +22,8 @@ use crate::daemon::events::Events;
 const CALLERS: usize = 16;
 /// How many monitors there can be beside them.
 const MONITORS: u32 = 8;
+/// How many callers of these may have an answer that goes on.
+const LASTING: usize = 4;
 /// How long a caller may take to ask, or to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the daemon's end waits for monitors.
@@ -32,7 +34,22 @@ pub(crate) struct Call {
     /// What is asked.
     pub(crate) request: Request,
     /// Where the answer goes.
-    pub(crate) reply: oneshot::Sender<Response>,
+    pub(crate) reply: oneshot::Sender<Answer>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// This, and that is all.
+    One(Response),
+    /// [`Response::Done`], and then whatever comes until it ends.
+    Many(mpsc::Receiver<Response>),
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::One(response)
+    }
 }
 
 /// Binds the socket, for root and its group; one that a dead daemon left is replaced (the caller
@@ -81,15 +98,16 @@ impl Server {
 /// Answers callers for ever.
 pub(crate) async fn serve(listener: UnixListener, server: Server) {
     let callers = Arc::new(Semaphore::new(CALLERS));
+    let lasting = Arc::new(Semaphore::new(LASTING));
     loop {
         let Ok(place) = callers.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let server = server.clone();
+                let (server, lasting) = (server.clone(), lasting.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, server, place).await {
+                    if let Err(error) = converse(stream, server, (place, lasting)).await {
                         debug!(%error, "a caller on the control socket");
                     }
                 });
@@ -105,7 +123,7 @@ pub(crate) async fn serve(listener: UnixListener, server: Server) {
 async fn converse(
     stream: UnixStream,
     server: Server,
-    place: OwnedSemaphorePermit,
+    (place, lasting): (OwnedSemaphorePermit, Arc<Semaphore>),
 ) -> io::Result<()> {
     let caller = stream.peer_cred()?;
     let (read, mut write) = stream.into_split();
@@ -134,7 +152,13 @@ async fn converse(
             let call = Call { request, reply };
             let gone = || io::Error::other("the daemon is ending");
             server.calls.send(call).await.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
+            match answer.await.map_err(|_| gone())? {
+                Answer::One(response) => response,
+                Answer::Many(responses) => match lasting.try_acquire() {
+                    Ok(_lasting) => return stream::pass(read, write, responses).await,
+                    Err(_) => Response::Failed(format!("{LASTING} of these at a time are enough")),
+                },
+            }
         }
         Err(error) => Response::Failed(format!("not a request: {error}")),
     };
@@ -238,11 +262,48 @@ mod tests {
         );
         let mut leave = ask(directory.path(), &Request::Leave).await;
         let call = called.recv().await.unwrap();
-        call.reply.send(Response::Stopping).unwrap();
+        call.reply.send(Response::Stopping.into()).unwrap();
         assert_eq!(answer(&mut leave).await, Response::Stopping);
         monitors.clear();
         while !server.is_idle() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_goes_on_until_it_ends_and_only_so_many_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_server, mut calls) = server(directory.path());
+        let ping = Request::Ping {
+            tunnel: "paris".to_owned(),
+            link: None,
+            count: None,
+            interval_ms: 1000,
+        };
+        let mut others = Vec::new();
+        for _ in 0..LASTING {
+            let mut one = ask(directory.path(), &ping).await;
+            let (told, telling) = mpsc::channel(1);
+            let call = calls.recv().await.unwrap();
+            call.reply.send(Answer::Many(telling)).unwrap();
+            assert_eq!(answer(&mut one).await, Response::Done);
+            others.push((one, told));
+        }
+        let mut refused = ask(directory.path(), &ping).await;
+        let (told, telling) = mpsc::channel(1);
+        let call = calls.recv().await.unwrap();
+        call.reply.send(Answer::Many(telling)).unwrap();
+        assert!(matches!(answer(&mut refused).await, Response::Failed(_)));
+        told.closed().await;
+
+        let (mut one, told) = others.pop().unwrap();
+        told.send(Response::Stopping).await.unwrap();
+        assert_eq!(answer(&mut one).await, Response::Stopping);
+        drop(told);
+        assert_eq!(one.read_line(&mut String::new()).await.unwrap(), 0);
+        // Who goes is told no more.
+        let (one, told) = others.pop().unwrap();
+        drop(one);
+        told.closed().await;
     }
 }

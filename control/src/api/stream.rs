@@ -1,10 +1,13 @@
-//! Telling a monitor what happens, line by line.
+//! Answers that go on: telling a monitor what happens, line by line, or what comes of a measurement.
 
 use std::{io, sync::Arc, time::SystemTime};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::{
+        broadcast::{Receiver, error::RecvError},
+        mpsc,
+    },
 };
 
 use super::{
@@ -40,6 +43,25 @@ pub(super) async fn tell(
     };
     tokio::select! {
         result = told => result,
+        () = gone(read) => Ok(()),
+    }
+}
+
+/// Passes on what comes until it ends or the other end has gone.
+pub(super) async fn pass(
+    read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    mut responses: mpsc::Receiver<Response>,
+) -> io::Result<()> {
+    let passed = async {
+        send(&mut write, &Response::Done).await?;
+        while let Some(response) = responses.recv().await {
+            send(&mut write, &response).await?;
+        }
+        write.shutdown().await
+    };
+    tokio::select! {
+        result = passed => result,
         () = gone(read) => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ mod exit;
 mod keys;
 mod log;
 mod monitor;
+mod ping;
 mod show;
 mod views;
 
@@ -54,6 +55,11 @@ enum Command {
     Status(StatusArgs),
     /// Print what happens as it happens, until interrupted
     Monitor(monitor::Args),
+    /// Measure how long packets take over each IVC of a tunnel
+    ///
+    /// Keepalives that are answered at once go each IVC's own way. What comes back is told as it comes, at the end for each IVC the
+    /// least, the median and the longest round-trip time and what was lost. Exits with 1 if nothing comes back.
+    Ping(ping::Args),
     /// Check a configuration, and touch nothing
     Check {
         /// The configuration
@@ -183,6 +189,7 @@ impl Cli {
             None => status(&directories, &StatusArgs::default()),
             Some(Command::Status(args)) => status(&directories, &args),
             Some(Command::Monitor(args)) => monitor::monitor(&directories.socket(), &args),
+            Some(Command::Ping(args)) => ping::ping(&directories.socket(), &args),
             Some(Command::Check {
                 config,
                 json,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     engine::Engine,
     events::Events,
     negotiation::Negotiation,
+    paths, ping,
     probing::Probing,
     problems::Problems,
     pulse,
@@ -21,7 +23,7 @@ use super::{
     sizes,
 };
 use crate::{
-    api::{event::What, keys, protocol::Response, report},
+    api::{event::What, keys, ping::PingedIvc, protocol::Response, report},
     bundle::{self, IvcId, Slots},
     config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
@@ -460,6 +462,31 @@ impl Gateway {
             Ok(status) => Response::Status(Box::new(status)),
             Err(error) => Response::Failed(error.to_string()),
         }
+    }
+
+    /// Pings the IVCs of a tunnel, or those of one link.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or it is to be done too often or too seldom.
+    pub(super) fn ping(
+        &self,
+        tunnel: &str,
+        link: Option<&str>,
+        count: Option<u32>,
+        interval: Duration,
+    ) -> Result<mpsc::Receiver<Response>, String> {
+        let ivcs = paths::of(&self.config, &self.running, tunnel, link)?;
+        let ivcs = ivcs.into_iter().map(|(id, ivc)| {
+            let shown = PingedIvc {
+                link: ivc.link.to_string(),
+                remote: ivc.remote,
+                remote_link: self.remote_links.get(&id).cloned(),
+            };
+            (id, shown)
+        });
+        let ivcs = ivcs.collect();
+        ping::start(self.probing.pinger(), ivcs, count, interval)
     }
 
     /// Hands out the keys of all security associations.

@@ -13,6 +13,8 @@ pub(crate) mod events;
 mod gateway;
 mod lock;
 mod negotiation;
+mod paths;
+mod ping;
 mod probing;
 mod problems;
 mod pulse;
@@ -38,7 +40,7 @@ use crate::{
     api::{
         event::What,
         protocol::{Request, Response},
-        server::{self, Call, Server},
+        server::{self, Answer, Call, Server},
     },
     config::Config,
     kernel::monitor::{Monitor, Word},
@@ -202,6 +204,20 @@ async fn answer(
     negotiation: &mut Negotiation,
     call: Call,
 ) -> Next {
+    if let Request::Ping {
+        tunnel,
+        link,
+        count,
+        interval_ms,
+    } = &call.request
+    {
+        let interval = Duration::from_millis(*interval_ms);
+        let answer = gateway.ping(tunnel, link.as_deref(), *count, interval);
+        let answer = answer.map_or_else(|error| Response::Failed(error).into(), Answer::Many);
+        // The caller may have gone.
+        let _ = call.reply.send(answer);
+        return Next::Nothing;
+    }
     let (response, next) = match call.request {
         Request::Status => (gateway.status(negotiation), Next::Nothing),
         Request::ExportKeys => (gateway.keys(), Next::Nothing),
@@ -220,10 +236,10 @@ async fn answer(
             (Response::Stopping, Next::Stop)
         }
         // These are answered elsewhere.
-        Request::Monitor | Request::Events => return Next::Nothing,
+        Request::Monitor | Request::Events | Request::Ping { .. } => return Next::Nothing,
     };
     // The caller may have gone.
-    let _ = call.reply.send(response);
+    let _ = call.reply.send(response.into());
     next
 }
 

@@ -10,7 +10,7 @@ use std::{
 use self::keyring::Keyring;
 use super::{
     events::Events,
-    pulse::{self, Plan, Pulse},
+    pulse::{self, Pinger, Plan, Pulse},
     sizes::{self, Sizes},
 };
 use crate::{
@@ -140,6 +140,11 @@ impl Probing {
     /// What IVCs carry, as far as has been found out.
     pub(super) fn estimates(&self) -> BTreeMap<IvcId, Gauged> {
         self.pulse.estimates()
+    }
+
+    /// Who pings.
+    pub(super) fn pinger(&self) -> Pinger {
+        self.pulse.pinger()
     }
 
     /// How many keepalives were not believed.

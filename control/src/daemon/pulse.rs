@@ -20,7 +20,7 @@ use rustix::{
     process::setpriority_process,
     time::{ClockId, clock_gettime},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use self::heart::Heart;
 use super::events::Events;
@@ -30,11 +30,13 @@ use crate::{
     dataplane::{Keepalives, Meters, Svcs},
     estimate::Gauged,
     link::Interface,
-    liveness::{Liveness, Terms, TunnelKeys},
+    liveness::{Echo, Liveness, Terms, TunnelKeys},
 };
 
 /// The nice value of the thread: a gateway that has much to do must not be taken for dead.
 const NICE: i32 = -10;
+/// How much may be told of pings before somebody has listened.
+const ECHOES: usize = 1024;
 
 /// The keepalives of a gateway.
 pub(super) struct Pulse {
@@ -49,6 +51,39 @@ struct Shared {
     liveness: Mutex<Liveness>,
     estimates: Mutex<BTreeMap<IvcId, Gauged>>,
     rejected: AtomicU64,
+    /// There is something to say at once.
+    urgent: Notify,
+    echoes: Echoes,
+}
+
+/// Where it is told what becomes of pings.
+struct Echoes(broadcast::Sender<Echo>);
+
+impl Default for Echoes {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(ECHOES))
+    }
+}
+
+/// Who pings.
+#[derive(Clone)]
+pub(super) struct Pinger(Arc<Shared>);
+
+impl Pinger {
+    /// Pings IVCs; those whose links do not work are left out.
+    pub(super) fn ping(&self, ids: &[IvcId]) {
+        let mut liveness = self.0.liveness();
+        for id in ids {
+            liveness.ping(id);
+        }
+        drop(liveness);
+        self.0.urgent.notify_one();
+    }
+
+    /// Tells what becomes of pings from now on, whoever pings.
+    pub(super) fn echoes(&self) -> broadcast::Receiver<Echo> {
+        self.0.echoes.0.subscribe()
+    }
 }
 
 /// What there is to probe.
@@ -146,6 +181,11 @@ impl Pulse {
     /// What IVCs carry, as far as has been found out.
     pub(super) fn estimates(&self) -> BTreeMap<IvcId, Gauged> {
         self.shared.estimates().clone()
+    }
+
+    /// Who pings.
+    pub(super) fn pinger(&self) -> Pinger {
+        Pinger(Arc::clone(&self.shared))
     }
 
     /// How many keepalives were not believed.

@@ -7,6 +7,7 @@ use super::{
     estimate::{Loss, RoundTrip},
     pace::Pace,
     path_mtu::Search,
+    ping::{Answer, Pings},
 };
 
 /// The shortest time between two messages, however much there is to say.
@@ -51,6 +52,7 @@ pub(super) struct Ivc {
     pub(super) quick: Option<Duration>,
     asked: Option<Duration>,
     probed: u32,
+    pub(super) pings: Pings,
     pub(super) trip: RoundTrip,
     /// Of what this gateway sends, and of what it receives.
     pub(super) loss: (Loss, Loss),
@@ -71,6 +73,8 @@ struct Late {
 pub(super) struct News {
     /// Another IVC that the other side has lost: its link's address, then this gateway's.
     pub(super) lost: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The numbers of pings that it answers, and the answer.
+    pub(super) answered: Vec<(u32, Answer)>,
 }
 
 impl Ivc {
@@ -100,6 +104,7 @@ impl Ivc {
             quick: None,
             asked: None,
             probed: 0,
+            pings: Pings::default(),
             trip: RoundTrip::default(),
             loss: (Loss::default(), Loss::default()),
             mtu,
@@ -142,7 +147,10 @@ impl Ivc {
         if let Some(search) = &mut self.mtu {
             search.acknowledged(message.probed, metered, at);
         }
-        Ok(News { lost: message.lost })
+        Ok(News {
+            lost: message.lost,
+            answered: self.pings.heard(message, at),
+        })
     }
 
     fn count(&mut self, message: &Message, at: Duration) {
@@ -293,7 +301,7 @@ impl Ivc {
         let Some(sent) = self.sent else {
             return now;
         };
-        let next = if self.urgent {
+        let next = if self.urgent || self.pings.is_wanted() {
             sent + GAP
         } else {
             let interval = self.pace.interval(&self.terms, now);
@@ -326,7 +334,9 @@ impl Ivc {
         self.urgent = false;
         self.sequence = self.sequence.wrapping_add(1);
         self.trip.sent(self.sequence, now);
-        Some(self.message(self.sequence, Message::LENGTH, now))
+        let message = self.message(self.sequence, Message::LENGTH, now);
+        let asks = self.pings.sent(self.sequence, now) || message.asks;
+        Some(Message { asks, ..message })
     }
 
     /// The next probe of the path's MTU, if it is time for it.

@@ -29,6 +29,7 @@ mod keys;
 mod message;
 mod pace;
 mod path_mtu;
+mod ping;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -41,6 +42,7 @@ use withy_common::{header, keepalive};
 pub use keys::TunnelKeys;
 pub use message::{Counted, KeepaliveKey, Message, Received, Rejected};
 pub use path_mtu::BASE as BASE_MTU;
+pub use ping::{Answer, Fate, Ways};
 
 use self::ivc::Ivc;
 use crate::bundle::IvcId;
@@ -127,6 +129,17 @@ pub struct Due {
     pub message: Message,
 }
 
+/// What becomes of a message that is to be answered at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// The IVC.
+    pub id: IvcId,
+    /// The message's number.
+    pub number: u32,
+    /// What has become of it.
+    pub fate: Fate,
+}
+
 /// The IVCs of a tunnel.
 #[derive(Debug, Default)]
 struct Tunnel {
@@ -146,6 +159,8 @@ pub struct Liveness {
     unjudged: bool,
     /// The time in the newest message.
     time: u64,
+    /// What has become of pings since it was asked.
+    echoes: Vec<Echo>,
 }
 
 impl Liveness {
@@ -191,6 +206,12 @@ impl Liveness {
         let before = ivc.mtu.as_ref().map(path_mtu::Search::found);
         let news = ivc.hear(message, at)?;
         self.unjudged = true;
+        let echoes = news.answered.into_iter().map(|(number, answer)| Echo {
+            id: id.clone(),
+            number,
+            fate: Fate::Answered(answer),
+        });
+        self.echoes.extend(echoes);
         self.changed |= before != ivc.mtu.as_ref().map(path_mtu::Search::found);
         self.compare(id, message.time);
         if let Some((theirs, ours)) = news.lost {
@@ -216,6 +237,19 @@ impl Liveness {
         if let Some(ivc) = self.ivcs.get_mut(id) {
             ivc.quick = interval.map(bounded);
         }
+    }
+
+    /// Sends a message on an IVC at once, and has it answered at once; nothing where the link does not work. [`Self::take_echoes`] tells
+    /// what becomes of it.
+    pub fn ping(&mut self, id: &IvcId) {
+        if let Some(ivc) = self.ivcs.get_mut(id).filter(|ivc| ivc.terms.up) {
+            ivc.pings.want();
+        }
+    }
+
+    /// Tells what has become of pings since the last call.
+    pub fn take_echoes(&mut self) -> Vec<Echo> {
+        std::mem::take(&mut self.echoes)
     }
 
     /// Compares when the other side has sent something on an IVC with what has come by the tunnel's others.
@@ -281,7 +315,16 @@ impl Liveness {
                 continue;
             }
             let before = ivc.mtu.as_ref().map(path_mtu::Search::found);
-            for message in [ivc.speak(now), ivc.probe(now)].into_iter().flatten() {
+            let pinged = ivc.pings.is_wanted();
+            let spoken = ivc.speak(now);
+            if let Some(message) = spoken.filter(|_| pinged) {
+                self.echoes.push(Echo {
+                    id: id.clone(),
+                    number: message.sequence,
+                    fate: Fate::Sent,
+                });
+            }
+            for message in [spoken, ivc.probe(now)].into_iter().flatten() {
                 let lost = lost.get(&id.0).map_or(&[] as &[_], Vec::as_slice);
                 let turn = (message.sequence as usize).checked_rem(lost.len());
                 self.time += 1;

@@ -505,3 +505,55 @@ proptest! {
         prop_assert!(back <= ms(110 + 3 * (delay + jitter)), "{back:?}");
     }
 }
+
+#[test]
+fn a_ping_is_answered_at_once_however_seldom_the_two_speak() {
+    let seldom = |side| {
+        vec![Terms {
+            interval: ms(5000),
+            idle: ms(5000),
+            ..terms(side, 0)
+        }]
+    };
+    let mut world = World::with(&[FINE], [seldom(0), seldom(1)], 1);
+    world.run(ms(7000));
+    assert!(world.sides[0].take_echoes().is_empty());
+    world.sides[0].ping(&id(0, 0));
+    assert!(world.sides[0].deadline(world.now) <= Some(world.now + ms(5)));
+    world.run(ms(2 * 20 + 5));
+    let echoes = world.sides[0].take_echoes();
+    let [sent, answered] = &echoes[..] else {
+        panic!("{echoes:?}");
+    };
+    assert_eq!((sent.fate, sent.number), (Fate::Sent, answered.number));
+    let Fate::Answered(answer) = answered.fate else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(answer.trip, ms(40));
+    // The other side's own word is no answer to anything.
+    assert!(world.sides[1].take_echoes().is_empty());
+}
+
+#[test]
+fn a_ping_that_is_lost_has_no_answer_and_one_over_a_link_that_is_down_is_not_sent() {
+    let mut world = World::new(&[FINE, FINE]);
+    world.run(ms(1000));
+    world.ways[1][0].cut = true;
+    for link in [0, 1] {
+        world.sides[0].ping(&id(0, link));
+    }
+    world.run(ms(1000));
+    let echoes = world.sides[0].take_echoes();
+    let of = |link| {
+        echoes
+            .iter()
+            .filter(move |echo| echo.id == id(0, link))
+            .count()
+    };
+    assert_eq!((of(0), of(1)), (2, 1), "{echoes:?}");
+    world.terms[0][0].up = false;
+    world.set();
+    world.sides[0].ping(&id(0, 0));
+    world.run(ms(100));
+    assert!(world.sides[0].take_echoes().is_empty());
+}

@@ -11,7 +11,7 @@ use tokio::{
 use super::exposition;
 use crate::api::{
     protocol::{Request, Response},
-    server::Call,
+    server::{Answer, Call},
 };
 
 /// For how long a text is fresh. However many ask, the loop is asked no more often.
@@ -58,8 +58,8 @@ impl Source {
         };
         self.calls.send(call).await.map_err(|_| NoText::Ending)?;
         let text = match answer.await.map_err(|_| NoText::Ending)? {
-            Response::Status(status) => Bytes::from(exposition::text(&status)?),
-            Response::Failed(reason) => return Err(NoText::Status(reason)),
+            Answer::One(Response::Status(status)) => Bytes::from(exposition::text(&status)?),
+            Answer::One(Response::Failed(reason)) => return Err(NoText::Status(reason)),
             other => return Err(NoText::Status(format!("{other:?}"))),
         };
         *last = Some((Instant::now(), text.clone()));

@@ -94,6 +94,7 @@ impl Heart {
                         Vec::new()
                     }
                 },
+                () = self.shared.urgent.notified() => Vec::new(),
                 () = due => Vec::new(),
             };
             let plan = Arc::clone(&self.plans.borrow_and_update());
@@ -130,7 +131,12 @@ impl Heart {
         };
         let due = liveness.poll(now(), clock(), arrived);
         let changed = liveness.take_changed().then(|| liveness.silent());
+        let echoes = liveness.take_echoes();
         drop(liveness);
+        for echo in echoes {
+            // Whoever has pinged may have gone.
+            let _ = self.shared.echoes.0.send(echo);
+        }
         if let Some(silent) = changed {
             self.tell(plan, silent);
         }

@@ -23,7 +23,7 @@ async fn start(bounds: Bounds) -> (SocketAddr, Arc<std::sync::atomic::AtomicUsiz
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let _ = call
                 .reply
-                .send(protocol::Response::Status(Box::new(sample())));
+                .send(protocol::Response::Status(Box::new(sample())).into());
         }
     });
     (listen(Arc::new(Source::new(calls)), bounds).await, asked)

@@ -1,0 +1,130 @@
+//! `withy ping`.
+
+mod figures;
+#[cfg(test)]
+mod tests;
+
+use std::{io::IsTerminal as _, path::Path, thread, time::Duration};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use self::figures::{Figures, Summary};
+use super::{Exit, exit, show};
+use crate::api::{
+    client::{self, Answers, ClientError},
+    ping::Pinged,
+    protocol::{Request, Response},
+    status::SCHEMA,
+};
+
+/// What to ping.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The tunnel
+    #[arg(value_name = "TUNNEL")]
+    tunnel: String,
+    /// Only the IVCs over this link
+    #[arg(long, value_name = "LINK")]
+    link: Option<String>,
+    /// How often; until it is interrupted if that is not said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+    /// The time between two pings of an IVC, 50ms to 1m
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    interval: Duration,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+enum Line<'a> {
+    Ping(&'a Pinged),
+    Summary { schema: u32, ivcs: Vec<Summary> },
+}
+
+/// Pings the IVCs of a tunnel of the gateway whose daemon listens on `socket`.
+pub(super) fn ping(socket: &Path, args: &Args) -> Exit {
+    let request = Request::Ping {
+        tunnel: args.tunnel.clone(),
+        link: args.link.clone(),
+        count: args.count,
+        interval_ms: u64::try_from(args.interval.as_millis()).unwrap_or(u64::MAX),
+    };
+    let answers = match client::follow(socket, &request) {
+        Ok(answers) => answers,
+        Err(error) => return failed(&error),
+    };
+    let mut figures = Figures::default();
+    let ended = listen(answers, |ping| {
+        figures.note(ping);
+        exit::print(&if args.json {
+            json(&Line::Ping(ping))
+        } else {
+            figures.line(ping)
+        });
+    });
+    exit::print(&if args.json {
+        json(&Line::Summary {
+            schema: SCHEMA,
+            ivcs: figures.summaries(),
+        })
+    } else {
+        figures.table(std::io::stdout().is_terminal())
+    });
+    match ended {
+        Err(error) => failed(&error),
+        Ok(()) if figures.is_hopeless() => Exit::Failed,
+        Ok(()) => Exit::Fine,
+    }
+}
+
+fn failed(error: &ClientError) -> Exit {
+    eprintln!("withy: {error}");
+    match error {
+        ClientError::Refused(_) => Exit::Failed,
+        _ => Exit::Unreachable,
+    }
+}
+
+fn json(line: &Line<'_>) -> String {
+    // Nothing in it cannot be written.
+    serde_json::to_string(line).unwrap_or_default() + "\n"
+}
+
+/// Hands on what comes, until there is no more or it is interrupted.
+fn listen(mut answers: Answers, mut take: impl FnMut(&Pinged)) -> Result<(), ClientError> {
+    let (came, mut coming) = mpsc::unbounded_channel();
+    // Ends with the program, if not before.
+    thread::spawn(move || {
+        while let Some(answer) = answers.wait().transpose() {
+            if came.send(answer).is_err() {
+                break;
+            }
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ClientError::Answer)?;
+    runtime.block_on(async {
+        loop {
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => {
+                    return interrupted.map_err(ClientError::Answer);
+                }
+                answer = coming.recv() => match answer.transpose()? {
+                    Some(Response::Pinged(ping)) => take(&ping),
+                    Some(_) => {
+                        let odd = std::io::ErrorKind::InvalidData.into();
+                        return Err(ClientError::Answer(odd));
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    })
+}
