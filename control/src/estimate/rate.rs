@@ -126,7 +126,7 @@ impl Rate {
     pub(super) fn wanted(&mut self, at: f64) {
         let proven = *self.proven.get_or_insert(at);
         if self.confidence == Confidence::Measured && at - proven > OLD {
-            self.confidence = Confidence::Old;
+            (self.confidence, self.stated) = (Confidence::Old, false);
             self.value = (self.value / 2.0).max(LEAST);
         }
     }

@@ -14,6 +14,7 @@ mod interop;
 mod kernel_tools;
 mod links;
 mod liveness;
+mod measure;
 mod negotiation;
 mod operator;
 mod order;
@@ -125,6 +126,7 @@ pub fn all() -> Vec<Scenario> {
         failover::SCENARIOS,
         links::SCENARIOS,
         liveness::SCENARIOS,
+        measure::SCENARIOS,
         restart::SCENARIOS,
         negotiation::SCENARIOS,
         attacks::SCENARIOS,
