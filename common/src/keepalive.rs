@@ -9,6 +9,9 @@ use crate::header::{Ipv4Header, LEN as HEADER};
 
 /// The SPI, in host order.
 pub const SPI: u32 = 0x57;
+/// The SPI of filler, in host order: packets that go the way of the data, so that it can be seen how many come through, and have nothing
+/// in them.
+pub const FILLER: u32 = 0x58;
 /// The length in bytes of a keepalive behind its IP header, without padding.
 pub const LEN: usize = 112;
 
@@ -31,6 +34,13 @@ pub struct Keepalive {
 #[must_use]
 pub fn is(header: &Ipv4Header, spi: u32) -> bool {
     spi == SPI && header.total_len() as usize >= HEADER as usize + LEN && !header.is_fragment()
+}
+
+/// Tells whether a checked piece that begins with this SPI (host order) is filler: it counts as what was received, and goes no further.
+#[inline(always)]
+#[must_use]
+pub fn is_filler(header: &Ipv4Header, spi: u32) -> bool {
+    spi == FILLER && !header.is_fragment()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod kernel;
 pub mod link;
 pub mod liveness;
+mod load;
 mod metrics;
 pub mod offload;
 pub mod reconcile;

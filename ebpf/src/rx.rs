@@ -28,7 +28,7 @@ const SPI: usize = size_of::<u32>();
 pub(crate) enum Fate {
     /// It goes on to the stack.
     Pass,
-    /// It was a keepalive, and ends here.
+    /// It was a keepalive, or filler, and ends here.
     Taken,
 }
 
@@ -120,6 +120,9 @@ fn receive(
         return Ok(Fate::Taken);
     }
     count(ivc, header);
+    if keepalive::is_filler(header, spi) {
+        return Ok(Fate::Taken);
+    }
     inbound::address(header, ivc);
     Ok(Fate::Pass)
 }

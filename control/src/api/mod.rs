@@ -7,5 +7,6 @@ pub mod ping;
 pub mod protocol;
 pub(crate) mod report;
 pub(crate) mod server;
+pub mod speed;
 pub mod status;
 mod stream;

@@ -7,6 +7,7 @@ use super::{
     event::Event,
     keys::SaKey,
     ping::Pinged,
+    speed::{Direction, Speed},
     status::{SaStatus, Status},
 };
 
@@ -54,6 +55,17 @@ pub enum Request {
         /// The time between two, in milliseconds.
         interval_ms: u64,
     },
+    /// What do the IVCs of a tunnel carry under load? [`Response::Done`], then each [`Response::Speed`].
+    Speedtest {
+        /// The tunnel.
+        tunnel: String,
+        /// The link, if its IVCs are to be measured alone.
+        link: Option<String>,
+        /// Which ways, one after the other.
+        directions: Vec<Direction>,
+        /// For how long each, in seconds.
+        seconds: u16,
+    },
     /// Tell the other gateways that this one leaves, and end; what is set up stays.
     Leave,
 }
@@ -74,6 +86,8 @@ pub enum Response {
     Events(Vec<Event>),
     /// What has become of a ping.
     Pinged(Box<Pinged>),
+    /// What came through one way.
+    Speed(Box<Speed>),
     /// It is done, or under way.
     Done,
     /// The configuration: YAML, defaults filled in, without keys.

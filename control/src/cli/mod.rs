@@ -7,9 +7,11 @@ mod debug;
 mod exit;
 mod keys;
 mod log;
+mod measuring;
 mod monitor;
 mod ping;
 mod show;
+mod speedtest;
 mod views;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -60,6 +62,11 @@ enum Command {
     /// Keepalives that are answered at once go each IVC's own way. What comes back is told as it comes, at the end for each IVC the
     /// least, the median and the longest round-trip time and what was lost. Exits with 1 if nothing comes back.
     Ping(ping::Args),
+    /// Measure what a tunnel carries each way, or one link alone
+    ///
+    /// For some seconds the gateways fill the tunnel with packets that take the way of the data: whatever else it carries has to wait, and
+    /// links that are paid by the byte cost what that is. What is told is what came through.
+    Speedtest(speedtest::Args),
     /// Check a configuration, and touch nothing
     Check {
         /// The configuration
@@ -189,6 +196,7 @@ impl Cli {
             None => status(&directories, &StatusArgs::default()),
             Some(Command::Status(args)) => status(&directories, &args),
             Some(Command::Monitor(args)) => monitor::monitor(&directories.socket(), &args),
+            Some(Command::Speedtest(args)) => speedtest::speedtest(&directories.socket(), &args),
             Some(Command::Ping(args)) => ping::ping(&directories.socket(), &args),
             Some(Command::Check {
                 config,

@@ -20,10 +20,10 @@ use super::{
     problems::Problems,
     pulse,
     recent::{Bytes, Recent},
-    sizes,
+    sizes, speed,
 };
 use crate::{
-    api::{event::What, keys, ping::PingedIvc, protocol::Response, report},
+    api::{event::What, keys, ping::PingedIvc, protocol::Response, report, speed::Direction},
     bundle::{self, IvcId, Slots},
     config::{Config, LinkName, TunnelName},
     dataplane::{Attached, Attachment, Dataplane, DataplaneError, Limits, Tables},
@@ -32,6 +32,7 @@ use crate::{
         netlink::{Netlink, NetlinkError},
     },
     link::{self, Links},
+    load::Target,
     reconcile::{
         Desired, ReconcileError, Reconciler,
         objects::{InterfaceName, Object, Sysctl},
@@ -476,6 +477,40 @@ impl Gateway {
         count: Option<u32>,
         interval: Duration,
     ) -> Result<mpsc::Receiver<Response>, String> {
+        let ivcs = self.paths(tunnel, link)?;
+        ping::start(self.probing.pinger(), ivcs, count, interval)
+    }
+
+    /// Loads a tunnel, or each IVC of a link alone, to see what it carries.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is to take too long.
+    pub(super) fn speedtest(
+        &self,
+        (tunnel, link): (&str, Option<&str>),
+        directions: &[Direction],
+        seconds: u16,
+    ) -> Result<mpsc::Receiver<Response>, String> {
+        let ivcs = self.paths(tunnel, link)?;
+        let target = |id: &IvcId, only| Target { tunnel: id.0, only };
+        let parts = if let (None, Some((id, _))) = (link, ivcs.first()) {
+            vec![(target(id, None), ivcs)]
+        } else {
+            let ivcs = ivcs.into_iter();
+            ivcs.map(|(id, shown)| (target(&id, Some(id.clone())), vec![(id, shown)]))
+                .collect()
+        };
+        let plan = speed::Plan {
+            parts,
+            directions: directions.to_vec(),
+            seconds,
+        };
+        speed::start(self.probing.pinger(), plan)
+    }
+
+    /// The IVCs of a tunnel, or those of one link, and how they are shown.
+    fn paths(&self, tunnel: &str, link: Option<&str>) -> Result<Vec<(IvcId, PingedIvc)>, String> {
         let ivcs = paths::of(&self.config, &self.running, tunnel, link)?;
         let ivcs = ivcs.into_iter().map(|(id, ivc)| {
             let shown = PingedIvc {
@@ -485,8 +520,7 @@ impl Gateway {
             };
             (id, shown)
         });
-        let ivcs = ivcs.collect();
-        ping::start(self.probing.pinger(), ivcs, count, interval)
+        Ok(ivcs.collect())
     }
 
     /// Hands out the keys of all security associations.

@@ -21,6 +21,7 @@ mod pulse;
 pub(crate) mod recent;
 mod reload;
 mod sizes;
+mod speed;
 mod state_file;
 mod take_down;
 
@@ -204,16 +205,7 @@ async fn answer(
     negotiation: &mut Negotiation,
     call: Call,
 ) -> Next {
-    if let Request::Ping {
-        tunnel,
-        link,
-        count,
-        interval_ms,
-    } = &call.request
-    {
-        let interval = Duration::from_millis(*interval_ms);
-        let answer = gateway.ping(tunnel, link.as_deref(), *count, interval);
-        let answer = answer.map_or_else(|error| Response::Failed(error).into(), Answer::Many);
+    if let Some(answer) = measure(gateway, &call.request) {
         // The caller may have gone.
         let _ = call.reply.send(answer);
         return Next::Nothing;
@@ -236,11 +228,36 @@ async fn answer(
             (Response::Stopping, Next::Stop)
         }
         // These are answered elsewhere.
-        Request::Monitor | Request::Events | Request::Ping { .. } => return Next::Nothing,
+        Request::Monitor | Request::Events | Request::Ping { .. } | Request::Speedtest { .. } => {
+            return Next::Nothing;
+        }
     };
     // The caller may have gone.
     let _ = call.reply.send(response.into());
     next
+}
+
+/// Answers the request for a measurement, if it is one.
+fn measure(gateway: &Gateway, request: &Request) -> Option<Answer> {
+    let begun = match request {
+        Request::Ping {
+            tunnel,
+            link,
+            count,
+            interval_ms,
+        } => {
+            let interval = Duration::from_millis(*interval_ms);
+            gateway.ping(tunnel, link.as_deref(), *count, interval)
+        }
+        Request::Speedtest {
+            tunnel,
+            link,
+            directions,
+            seconds,
+        } => gateway.speedtest((tunnel, link.as_deref()), directions, *seconds),
+        _ => return None,
+    };
+    Some(begun.map_or_else(|error| Response::Failed(error).into(), Answer::Many))
 }
 
 fn set_link(

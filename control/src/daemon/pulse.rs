@@ -1,6 +1,7 @@
 //! Keepalives, sent and heard in a thread of their own: the other gateway must not take for the end of an IVC that this one has
 //! much to do.
 
+mod filler;
 mod gauge;
 mod heart;
 
@@ -31,6 +32,7 @@ use crate::{
     estimate::Gauged,
     link::Interface,
     liveness::{Echo, Liveness, Terms, TunnelKeys},
+    load::Loads,
 };
 
 /// The nice value of the thread: a gateway that has much to do must not be taken for dead.
@@ -54,6 +56,7 @@ struct Shared {
     /// There is something to say at once.
     urgent: Notify,
     echoes: Echoes,
+    loads: Mutex<Loads>,
 }
 
 /// Where it is told what becomes of pings.
@@ -78,6 +81,11 @@ impl Pinger {
         }
         drop(liveness);
         self.0.urgent.notify_one();
+    }
+
+    /// What load is sent and wanted.
+    pub(super) fn loads(&self) -> MutexGuard<'_, Loads> {
+        self.0.loads()
     }
 
     /// Tells what becomes of pings from now on, whoever pings.
@@ -199,6 +207,10 @@ impl Shared {
         self.estimates
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Loads> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn liveness(&self) -> MutexGuard<'_, Liveness> {

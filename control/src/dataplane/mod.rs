@@ -19,7 +19,7 @@ pub use keepalives::Keepalives;
 pub use load::{Dataplane, Limits};
 pub use meters::Meters;
 pub use remove::remove;
-pub use svcs::Svcs;
+pub use svcs::{FILLER_ENDPOINT, Svcs};
 pub use tables::{Drops, Tables, wire};
 
 /// The compiled programs (`withy-ebpf`).

@@ -7,13 +7,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aya::maps::{HashMap, MapData};
-use withy_common::maps::{Endpoint, Svc};
+use aya::maps::{HashMap, MapData, MapError};
+use withy_common::maps::{Endpoint, Split, Svc};
 
 use super::{DataplaneError, tables::converge, wire};
 use crate::bundle::Steering;
 
 const MAP: &str = "SVCS";
+
+/// The endpoint of filler: what is sent there takes the way of an SVC that is chosen. No tunnel has an endpoint in 0.0.0.0/8.
+pub const FILLER_ENDPOINT: Ipv4Addr = Ipv4Addr::new(0, 0, 0, 87);
 
 /// The map, shared by both.
 #[derive(Clone)]
@@ -23,6 +26,47 @@ struct Inner {
     map: HashMap<MapData, Endpoint, Svc>,
     stated: BTreeMap<Endpoint, Svc>,
     steered: BTreeMap<Endpoint, Steering>,
+    /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
+    filled: Option<(Endpoint, Option<u32>)>,
+}
+
+impl Inner {
+    /// An SVC as it is steered.
+    fn steered(&self, endpoint: Endpoint) -> Option<Svc> {
+        let svc = self.stated.get(&endpoint)?;
+        let steering = self.steered.get(&endpoint);
+        Some(steering.map_or(*svc, |steering| steering.steer(*svc)))
+    }
+
+    /// The way of filler.
+    fn filler(&self) -> Option<Svc> {
+        let (endpoint, only) = self.filled?;
+        Some(filler(&self.steered(endpoint)?, only))
+    }
+
+    fn write(&mut self, endpoint: Endpoint, svc: &Svc) -> Result<(), DataplaneError> {
+        let written = self.map.insert(endpoint, svc, 0);
+        written.map_err(|source| DataplaneError::Map { map: MAP, source })
+    }
+
+    /// Writes the way of filler, if there is one.
+    fn write_filler(&mut self) -> Result<(), DataplaneError> {
+        match self.filler() {
+            Some(svc) => self.write(wire(FILLER_ENDPOINT), &svc),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The way of filler beside that of an SVC's data: the same clocks and counters, but nothing is split, and nothing dropped early.
+fn filler(svc: &Svc, only: Option<u32>) -> Svc {
+    let mut ivcs = svc.ivcs;
+    for ivc in &mut ivcs {
+        if only.is_some_and(|only| ivc.counters != only) {
+            ivc.mtu = 0;
+        }
+    }
+    Svc::new(svc.local, svc.index, Split::Mtu, svc.horizon_ns, ivcs)
 }
 
 impl fmt::Debug for Svcs {
@@ -37,6 +81,7 @@ impl Svcs {
             map,
             stated: BTreeMap::new(),
             steered: BTreeMap::new(),
+            filled: None,
         })))
     }
 
@@ -50,19 +95,40 @@ impl Svcs {
         let wanted = wanted.iter().map(|(address, svc)| (wire(*address), *svc));
         inner.stated = wanted.collect();
         let Inner {
-            map,
-            stated,
-            steered,
+            stated, steered, ..
         } = &mut *inner;
         steered.retain(|endpoint, _| stated.contains_key(endpoint));
-        let wanted = stated.iter().map(|(endpoint, svc)| {
-            let steering = steered.get(endpoint);
-            (
-                *endpoint,
-                steering.map_or(*svc, |steering| steering.steer(*svc)),
-            )
-        });
-        converge(MAP, map, &wanted.collect::<Vec<_>>())
+        let endpoints = inner.stated.keys();
+        let wanted = endpoints.filter_map(|endpoint| Some((*endpoint, inner.steered(*endpoint)?)));
+        let filler = inner.filler().map(|svc| (wire(FILLER_ENDPOINT), svc));
+        let wanted: Vec<_> = wanted.chain(filler).collect();
+        converge(MAP, &mut inner.map, &wanted)
+    }
+
+    /// Has filler take the way of an SVC, or of one of its IVCs alone, by the slot of its counters; or no way any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the kernel does: the map may be full.
+    pub fn fill(&self, target: Option<(Ipv4Addr, Option<u32>)>) -> Result<(), DataplaneError> {
+        let mut inner = self.inner();
+        inner.filled = target.map(|(endpoint, only)| (wire(endpoint), only));
+        if inner.filled.is_some() {
+            return inner.write_filler();
+        }
+        match inner.map.remove(&wire(FILLER_ENDPOINT)) {
+            Err(error) if !matches!(error, MapError::KeyNotFound) => Err(DataplaneError::Map {
+                map: MAP,
+                source: error,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the way that filler takes, if it takes any.
+    #[must_use]
+    pub fn filled(&self) -> Option<Svc> {
+        self.inner().filler()
     }
 
     /// Returns what an SVC was stated to be.
@@ -79,23 +145,54 @@ impl Svcs {
     pub fn steer(&self, endpoint: Ipv4Addr, steering: Steering) -> Result<(), DataplaneError> {
         let mut inner = self.inner();
         let endpoint = wire(endpoint);
-        let Some(svc) = inner.stated.get(&endpoint) else {
+        if !inner.stated.contains_key(&endpoint) {
             return Ok(());
-        };
-        let svc = steering.steer(*svc);
+        }
         inner.steered.insert(endpoint, steering);
-        let written = inner.map.insert(endpoint, svc, 0);
-        written.map_err(|source| DataplaneError::Map { map: MAP, source })
+        if let Some(svc) = inner.steered(endpoint) {
+            inner.write(endpoint, &svc)?;
+        }
+        match inner.filled {
+            Some((filled, _)) if filled == endpoint => inner.write_filler(),
+            _ => Ok(()),
+        }
     }
 
-    /// Reads what every SVC in the map is, by remote endpoint.
+    /// Reads what every SVC in the map is, by remote endpoint; without the way of filler.
     pub(super) fn all(&self) -> Result<Vec<(Ipv4Addr, Svc)>, DataplaneError> {
         let entry = |(key, svc): (Endpoint, Svc)| (Ipv4Addr::from(key.to_ne_bytes()), svc);
+        let is_filler = |key: &Endpoint| *key == wire(FILLER_ENDPOINT);
         self.inner()
             .map
             .iter()
+            .filter(|found| !found.as_ref().is_ok_and(|(key, _)| is_filler(key)))
             .map(|found| found.map(entry))
             .collect::<Result<_, _>>()
             .map_err(|source| DataplaneError::Map { map: MAP, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use withy_common::maps::{Ivc, MAX_IVCS};
+
+    use super::*;
+
+    #[test]
+    fn filler_takes_the_way_of_data_or_one_ivc_of_it() {
+        let mut ivcs = [Ivc::default(); MAX_IVCS];
+        for (counters, ivc) in (70..).zip(ivcs.iter_mut().take(3)) {
+            (ivc.mtu, ivc.counters) = (1500, counters);
+        }
+        let mut svc = Svc::new(1, 5, Split::Always, 99, ivcs);
+        svc.early = 7;
+        let all = filler(&svc, None);
+        assert_eq!((all.ivcs, all.horizon_ns, all.index), (ivcs, 99, 5));
+        assert_eq!((all.early, all.split), (0, Split::Mtu.code()));
+        let one = filler(&svc, Some(71));
+        let usable = one.ivcs.iter().filter(|ivc| ivc.mtu > 0);
+        let usable: Vec<_> = usable.map(|ivc| ivc.counters).collect();
+        assert_eq!((usable, one.slots, one.room), (vec![71], 2, 1500));
+        assert_eq!(filler(&svc, Some(80)).room, 0);
     }
 }

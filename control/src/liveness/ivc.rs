@@ -7,8 +7,9 @@ use super::{
     estimate::{Loss, RoundTrip},
     pace::Pace,
     path_mtu::Search,
-    ping::{Answer, Pings},
+    ping::{Answer, Counts, Pings},
 };
+use crate::load::Word;
 
 /// The shortest time between two messages, however much there is to say.
 const GAP: Duration = Duration::from_millis(5);
@@ -149,7 +150,7 @@ impl Ivc {
         }
         Ok(News {
             lost: message.lost,
-            answered: self.pings.heard(message, at),
+            answered: self.pings.heard(message, at, self.counts(message)),
         })
     }
 
@@ -164,6 +165,16 @@ impl Ivc {
         let theirs = message.received;
         self.loss.0.note(theirs.newest, theirs.count, at);
         self.trip.answered(theirs.newest, theirs.held(), at);
+    }
+
+    /// What both sides have counted by a message that has just come.
+    fn counts(&self, message: &Message) -> Counts {
+        Counts {
+            theirs: message.counted,
+            ours: self.counted,
+            sent: (message.received.newest, message.received.count),
+            heard: (self.received.newest, self.received.count),
+        }
     }
 
     /// The other side says by another IVC, in a message of this time, that it has lost this one.
@@ -372,6 +383,8 @@ impl Ivc {
                 .quick
                 .and_then(|quick| u16::try_from(quick.as_millis()).ok())
                 .unwrap_or_default(),
+            // Others know.
+            load: Word::default(),
         }
     }
 }

@@ -6,22 +6,24 @@
 //!  28         32    34    36         40                    48
 //!  ├ held ────┼ next┼ len ┼ probed ──┼ lost ──────────────┤
 //!  48                    56                    64                    72         76    78    80                    112
-//!  ├ arrived ────────────┼ bytes ──────────────┼ pieces ─────────────┼ lag ─────┼ ask ┼ 0 ──┼ tag ──────────────────┤
+//!  ├ arrived ────────────┼ bytes ──────────────┼ pieces ─────────────┼ lag ─────┼ ask ┼ load┼ tag ──────────────────┤
 //! ```
 //!
 //! All big-endian; behind the tag there may be padding, of whatever bytes. Time: nanoseconds since the epoch, larger in each message of
 //! an IVC, so that none is believed twice, by whatever daemon it is read. Sequence: one more in each message on an IVC, so that
 //! what is lost can be counted. Arrived: when the newest message came, by a clock of the sender's; bytes and pieces: the data received by
 //! then, or rather by `lag` microseconds later. Ask: the time in milliseconds after which the sender would like to hear, 0 if that does
-//! not matter. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
+//! not matter. Load: see [`Word`]. Tag: keyed BLAKE3 of the bytes before it and both link addresses, source first.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use withy_common::keepalive::{LEN, SPI};
 
+use crate::load::Word;
+
 /// What the keys of keepalives are derived for (`blake3::derive_key`): another form has another context.
 const CONTEXT: &str =
-    "withy 2026-11 keepalive of an IVC, with what was received, and how much data";
+    "withy 2026-11 keepalive of an IVC, with what was received, how much data, and load";
 /// Where the tag begins.
 const TAG: usize = 80;
 
@@ -70,6 +72,8 @@ pub struct Message {
     pub counted: Counted,
     /// After which time in milliseconds the sender would like to hear; 0 if that does not matter.
     pub asked: u16,
+    /// What is to be said of load.
+    pub load: Word,
 }
 
 /// How much data has come on an IVC.
@@ -206,7 +210,7 @@ impl Message {
             &self.counted.pieces.to_be_bytes(),
             &self.counted.lag.to_be_bytes(),
             &self.asked.to_be_bytes(),
-            &[0; 2],
+            &self.load.0.to_be_bytes(),
             &[0; LEN - TAG],
         ];
         let mut bytes = [0; LEN];
@@ -247,6 +251,7 @@ impl Message {
                 lag: u32::from_be_bytes(take(&mut rest)?),
             },
             asked: u16::from_be_bytes(take(&mut rest)?),
+            load: Word(u16::from_be_bytes(take(&mut rest)?)),
         };
         (flags & !FLAGS == 0).then_some(message)
     }
@@ -276,7 +281,7 @@ pub(super) mod tests {
             [hears, hurry, metered, asks]: [bool; 4],
             time: u64,
             [sequence, newest, count, held, probed, lag]: [u32; 6],
-            [interval, length, asked]: [u16; 3],
+            [interval, length, asked, load]: [u16; 4],
             [arrived, bytes, pieces]: [u64; 3],
             lost in pair(),
         ) -> Message {
@@ -294,6 +299,7 @@ pub(super) mod tests {
                 lost,
                 counted: Counted { arrived, bytes, pieces, lag },
                 asked,
+                load: Word(load),
             }
         }
     }

@@ -42,7 +42,7 @@ use withy_common::{header, keepalive};
 pub use keys::TunnelKeys;
 pub use message::{Counted, KeepaliveKey, Message, Received, Rejected};
 pub use path_mtu::BASE as BASE_MTU;
-pub use ping::{Answer, Fate, Ways};
+pub use ping::{Answer, Counts, Fate, Ways};
 
 use self::ivc::Ivc;
 use crate::bundle::IvcId;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::Message;
+use super::{Counted, Message};
 
 /// How many messages are remembered.
 const REMEMBERED: usize = 128;
@@ -41,6 +41,21 @@ pub struct Answer {
     pub trip: Duration,
     /// How it splits, if the other side has told.
     pub ways: Option<Ways>,
+    /// What both sides have counted.
+    pub counts: Counts,
+}
+
+/// What both sides of an IVC have counted by a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The data that the other side has received.
+    pub theirs: Counted,
+    /// The data that this side had received when it last heard a keepalive before.
+    pub ours: Counted,
+    /// Of this side's keepalives, the newest number that the other side has received, and how many.
+    pub sent: (u32, u32),
+    /// Of the other side's keepalives, the newest number that this side has received, and how many.
+    pub heard: (u32, u32),
 }
 
 /// How long the ways out and back took by the clocks of both sides, in nanoseconds. Clocks count from different moments: only by how
@@ -80,14 +95,19 @@ impl Pings {
     }
 
     /// A message came at `at`; returns the numbers of the pings that it answers, with the answer.
-    pub(super) fn heard(&mut self, message: &Message, at: Duration) -> Vec<(u32, Answer)> {
+    pub(super) fn heard(
+        &mut self,
+        message: &Message,
+        at: Duration,
+        counts: Counts,
+    ) -> Vec<(u32, Answer)> {
         let newest = message.received.newest;
         let Some(place) = self.sent.iter().position(|sent| sent.number == newest) else {
             return Vec::new();
         };
         let last = self.sent[place].at;
         let known = self.sent.drain(..=place);
-        let Some(answer) = answer(message, last, at) else {
+        let Some(answer) = answer(message, (last, at), counts) else {
             return Vec::new();
         };
         // What was sent long before was answered before, and that answer is lost.
@@ -99,12 +119,13 @@ impl Pings {
 }
 
 /// What a message that came at `at` says of the one that was sent at `sent`.
-fn answer(message: &Message, sent: Duration, at: Duration) -> Option<Answer> {
+fn answer(message: &Message, (sent, at): (Duration, Duration), counts: Counts) -> Option<Answer> {
     let held = message.received.held();
     let trip = at.checked_sub(sent)?.checked_sub(held)?;
     Some(Answer {
         trip,
         ways: ways(message.counted.arrived, sent, trip),
+        counts,
     })
 }
 
@@ -119,7 +140,24 @@ fn ways(arrived: u64, sent: Duration, trip: Duration) -> Option<Ways> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::liveness::{Counted, Received};
+    use crate::liveness::Received;
+
+    const COUNTS: Counts = Counts {
+        theirs: Counted {
+            arrived: 1,
+            bytes: 2,
+            pieces: 3,
+            lag: 4,
+        },
+        ours: Counted {
+            arrived: 5,
+            bytes: 6,
+            pieces: 7,
+            lag: 8,
+        },
+        sent: (9, 10),
+        heard: (11, 12),
+    };
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -148,18 +186,19 @@ mod tests {
         assert!(!pings.sent(1, ms(900)));
         pings.want();
         assert!(pings.is_wanted() && pings.sent(2, ms(1000)) && !pings.is_wanted());
-        assert!(pings.heard(&word(1, ms(950)), ms(1010)).is_empty());
+        assert!(pings.heard(&word(1, ms(950)), ms(1010), COUNTS).is_empty());
         let answer = Answer {
             trip: ms(31),
             ways: Some(Ways {
                 out: 5_000_020_000_000,
                 back: 11_000_000 - 5_000_000_000_000,
             }),
+            counts: COUNTS,
         };
-        let heard = pings.heard(&word(2, ms(1020)), ms(1034));
+        let heard = pings.heard(&word(2, ms(1020)), ms(1034), COUNTS);
         assert_eq!(heard, [(2, answer)]);
         // Once is enough.
-        assert!(pings.heard(&word(2, ms(1020)), ms(1100)).is_empty());
+        assert!(pings.heard(&word(2, ms(1020)), ms(1100), COUNTS).is_empty());
     }
 
     #[test]
@@ -171,7 +210,7 @@ mod tests {
         pings.want();
         pings.sent(9, ms(1200));
         pings.sent(10, ms(1205));
-        let heard = pings.heard(&word(10, ms(1225)), ms(1250));
+        let heard = pings.heard(&word(10, ms(1225)), ms(1250), COUNTS);
         let heard: Vec<_> = heard
             .iter()
             .map(|(number, answer)| (*number, answer.trip))

@@ -4,12 +4,12 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use withy::api::status::{IvcStatus, ProbesOnly, RateSource, TunnelStatus};
+use withy::api::status::{DropStatus, IvcStatus, ProbesOnly, RateSource, TunnelStatus};
 
 use super::{
     Ipsec, Scenario,
     negotiation::{begin, sites, spec},
-    stage::{Stage, links, play, rehearse, tunnel},
+    stage::{Stage, links, play, rehearse, status, tunnel},
 };
 use crate::{
     gateway::Gateway,
@@ -24,6 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "the_status_tells_what_is_known_of_each_link",
         known_of_links,
     ),
+    Scenario::anywhere("speedtests_tell_what_links_carry", speedtests),
 ];
 
 /// How much longer than the links an answer may take: gateways have other things to do, too.
@@ -256,4 +257,140 @@ fn between(what: &str, found: f64, least: f64, most: f64) -> Result<()> {
         "{what}: {found}, not {least} to {most}"
     );
     Ok(())
+}
+
+/// What links carry up and down, in Mbit/s.
+const RATES: [(f64, f64); 2] = [(6.0, 3.0), (2.0, 4.0)];
+
+fn speedtests(_: Ipsec) -> Result<()> {
+    let mut shapes = links(&[(6_000, 10), (2_000, 20)]);
+    for (link, (_, down)) in shapes.iter_mut().zip([(0, 3_000_000), (0, 4_000_000)]) {
+        link.down.rate_bps = down;
+    }
+    play(Lab::paired(&shapes), &TunnelSpec::default(), |stage| {
+        let before = dropped(stage)?;
+        let all = speedtest(&stage.a, &[])?;
+        let sum = |way: fn(&(f64, f64)) -> f64| RATES.iter().map(way).sum::<f64>();
+        carries(
+            &all,
+            &[("down", sum(|rate| rate.1)), ("up", sum(|rate| rate.0))],
+        )?;
+        for (ivc, (_, down)) in ivcs(&all[0])?.iter().zip(RATES) {
+            between(
+                "a link's part",
+                number(ivc, "rate_bps")? / 1e6,
+                0.85 * down,
+                down,
+            )?;
+        }
+        let one = speedtest(&stage.a, &["--link", "wan1"])?;
+        carries(&one, &[("down", RATES[1].1), ("up", RATES[1].0)])?;
+        // Up from here is down from there.
+        carries(
+            &speedtest(&stage.b, &["--down"])?,
+            &[("down", sum(|rate| rate.0))],
+        )?;
+        one_at_a_time(stage)?;
+        quiet(stage)?;
+        let after = dropped(stage)?;
+        println!("    dropped before: {before:?}, after: {after:?}");
+        ensure!(after == before, "filler was dropped");
+        Ok(())
+    })
+}
+
+fn speedtest(gateway: &Gateway<'_>, more: &[&str]) -> Result<Vec<Value>> {
+    let args = ["speedtest", TUNNEL, "--seconds", "9", "--json"];
+    let output = gateway.run_cli(&[&args, more].concat())?;
+    ensure!(output.status.success(), "{output:?}");
+    let lines = output.stdout.lines();
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn ivcs(speed: &Value) -> Result<&Vec<Value>> {
+    speed["ivcs"].as_array().context("no IVCs")
+}
+
+fn number(value: &Value, key: &str) -> Result<f64> {
+    value[key]
+        .as_f64()
+        .with_context(|| format!("no {key}: {value}"))
+}
+
+/// Fails unless so many Mbit/s are found each way, of which headers beneath IP and caution take some, with few losses and short queues.
+fn carries(found: &[Value], wanted: &[(&str, f64)]) -> Result<()> {
+    ensure!(found.len() == wanted.len(), "{found:?}");
+    for (speed, (direction, mbit)) in found.iter().zip(wanted) {
+        println!("    {direction}, {mbit} Mbit/s: {speed}");
+        ensure!(speed["direction"] == *direction, "{speed}");
+        between(
+            "the rate",
+            number(speed, "rate_bps")? / 1e6,
+            0.88 * mbit,
+            *mbit,
+        )?;
+        between("the time", number(speed, "seconds")?, 4.5, 6.5)?;
+        for ivc in ivcs(speed)? {
+            between("the loss", number(ivc, "loss_ratio")?, 0.0, 0.03)?;
+            let idle = number(ivc, "rtt_idle_seconds")?;
+            between(
+                "the delay",
+                number(ivc, "rtt_loaded_seconds")?,
+                idle,
+                idle + 0.15,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Who comes second is told so, at either gateway.
+fn one_at_a_time(stage: &Stage<'_>) -> Result<()> {
+    let up = ["speedtest", TUNNEL, "--up", "--seconds", "8"];
+    let down = ["speedtest", TUNNEL, "--down", "--seconds", "3"];
+    let (first, own, others) = thread::scope(|scope| {
+        let first = scope.spawn(|| stage.b.run_cli(&up));
+        // What is there before there is load takes half a second.
+        thread::sleep(Duration::from_secs(3));
+        let own = stage.b.run_cli(&down);
+        let others = stage.a.run_cli(&down);
+        (first.join(), own, others)
+    });
+    let first = first.map_err(|_| anyhow::anyhow!("it panicked"))??;
+    ensure!(first.status.success(), "{first:?}");
+    print!("{}", first.stdout);
+    for (output, complaint) in [
+        (own?, "another speedtest is under way"),
+        (others?, "the other gateway is busy with another speedtest"),
+    ] {
+        ensure!(
+            output.status.code() == Some(1) && output.stderr.contains(complaint),
+            "{output:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What both gateways have dropped. Nothing is too much for the scheduler, and nothing gets as far as IPsec.
+fn dropped(stage: &Stage<'_>) -> Result<Vec<DropStatus>> {
+    let mut all = Vec::new();
+    for gateway in [&stage.a, &stage.b] {
+        let drops = status(gateway)?.drops.into_iter();
+        all.extend(drops.filter(|drop| drop.packets > 0));
+    }
+    Ok(all)
+}
+
+/// Nothing is left of the load.
+fn quiet(stage: &Stage<'_>) -> Result<()> {
+    let sent = |gateway: &Gateway<'_>| -> Result<u64> {
+        Ok(tunnel(gateway)?.ivcs.iter().map(|ivc| ivc.tx.bytes).sum())
+    };
+    thread::sleep(Duration::from_secs(2));
+    for gateway in [&stage.a, &stage.b] {
+        let before = sent(gateway)?;
+        thread::sleep(Duration::from_secs(1));
+        ensure!(sent(gateway)? == before, "there is load yet");
+    }
+    stage.expect_ping("a", 1000)
 }

@@ -231,7 +231,7 @@ fn what_is_no_keepalive_is_not_taken_for_one() {
     let cases = [
         (
             "another SPI",
-            with_payload(|payload| payload[3] = 0x58).bytes(),
+            with_payload(|payload| payload[3] = 0x59).bytes(),
             pass,
         ),
         (
@@ -267,6 +267,26 @@ fn what_is_no_keepalive_is_not_taken_for_one() {
         assert_eq!(came.take().len(), 0, "{name}");
     }
     assert_eq!((rig.drops("rx_truncated"), rig.drops("rx_no_ivc")), (2, 2));
+}
+
+#[test]
+fn filler_counts_as_received_and_goes_no_further() {
+    let rig = Rig::new(&[(1_000_000, 1), (1_000_000, 1)], Split::Mtu);
+    let mut filler = keepalive(800);
+    filler.payload[..4].copy_from_slice(&keepalive::FILLER.to_be_bytes());
+    let length = 20 + filler.payload.len() as u64;
+    for (program, taken) in [("link_rx_tc", SHOT), ("link_rx_xdp", XDP_DROP)] {
+        assert_eq!(
+            rig.run(program, &filler.clone().bytes()).verdict,
+            taken,
+            "{program}"
+        );
+    }
+    let rx = rig.tables.counters(1).unwrap().rx;
+    assert_eq!((rig.all_drops(), rx.pieces, rx.bytes), (0, 2, 2 * length));
+    // Of a fragment nobody knows what the others are.
+    let first = filler.fragment(0, true).bytes();
+    assert_eq!(rig.run("link_rx_tc", &first).verdict, NEXT);
 }
 
 #[test]

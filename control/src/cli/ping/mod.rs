@@ -4,15 +4,14 @@ mod figures;
 #[cfg(test)]
 mod tests;
 
-use std::{io::IsTerminal as _, path::Path, thread, time::Duration};
+use std::{io::IsTerminal as _, path::Path, time::Duration};
 
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use self::figures::{Figures, Summary};
-use super::{Exit, exit, show};
+use super::{Exit, exit, measuring, show};
 use crate::api::{
-    client::{self, Answers, ClientError},
+    client,
     ping::Pinged,
     protocol::{Request, Response},
     status::SCHEMA,
@@ -56,16 +55,20 @@ pub(super) fn ping(socket: &Path, args: &Args) -> Exit {
     };
     let answers = match client::follow(socket, &request) {
         Ok(answers) => answers,
-        Err(error) => return failed(&error),
+        Err(error) => return measuring::failed(&error),
     };
     let mut figures = Figures::default();
-    let ended = listen(answers, |ping| {
-        figures.note(ping);
+    let ended = measuring::listen(answers, |answer| {
+        let Response::Pinged(ping) = answer else {
+            return false;
+        };
+        figures.note(&ping);
         exit::print(&if args.json {
-            json(&Line::Ping(ping))
+            json(&Line::Ping(&ping))
         } else {
-            figures.line(ping)
+            figures.line(&ping)
         });
+        true
     });
     exit::print(&if args.json {
         json(&Line::Summary {
@@ -76,55 +79,13 @@ pub(super) fn ping(socket: &Path, args: &Args) -> Exit {
         figures.table(std::io::stdout().is_terminal())
     });
     match ended {
-        Err(error) => failed(&error),
+        Err(error) => measuring::failed(&error),
         Ok(()) if figures.is_hopeless() => Exit::Failed,
         Ok(()) => Exit::Fine,
-    }
-}
-
-fn failed(error: &ClientError) -> Exit {
-    eprintln!("withy: {error}");
-    match error {
-        ClientError::Refused(_) => Exit::Failed,
-        _ => Exit::Unreachable,
     }
 }
 
 fn json(line: &Line<'_>) -> String {
     // Nothing in it cannot be written.
     serde_json::to_string(line).unwrap_or_default() + "\n"
-}
-
-/// Hands on what comes, until there is no more or it is interrupted.
-fn listen(mut answers: Answers, mut take: impl FnMut(&Pinged)) -> Result<(), ClientError> {
-    let (came, mut coming) = mpsc::unbounded_channel();
-    // Ends with the program, if not before.
-    thread::spawn(move || {
-        while let Some(answer) = answers.wait().transpose() {
-            if came.send(answer).is_err() {
-                break;
-            }
-        }
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ClientError::Answer)?;
-    runtime.block_on(async {
-        loop {
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => {
-                    return interrupted.map_err(ClientError::Answer);
-                }
-                answer = coming.recv() => match answer.transpose()? {
-                    Some(Response::Pinged(ping)) => take(&ping),
-                    Some(_) => {
-                        let odd = std::io::ErrorKind::InvalidData.into();
-                        return Err(ClientError::Answer(odd));
-                    }
-                    None => return Ok(()),
-                },
-            }
-        }
-    })
 }

@@ -41,7 +41,7 @@ pub(super) fn optional(address: Option<Ipv4Addr>) -> String {
 }
 
 /// A rate in bits per second. Three digits are enough for people.
-pub(super) fn rate(bits: u64) -> String {
+pub(in crate::cli) fn rate(bits: u64) -> String {
     let (value, unit) = rate_parts(bits);
     format!("{value} {unit}")
 }

@@ -12,7 +12,7 @@ use comfy_table::Cell;
 
 use self::cells::optional;
 pub(super) use self::{
-    cells::{age, good, ivc_name, number, percent, round_trip as time, table},
+    cells::{age, good, ivc_name, number, percent, rate, round_trip as time, table},
     ivc::ivc,
     tunnel::tunnel,
 };

@@ -154,7 +154,7 @@ fn seconds(nanoseconds: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::liveness::Ways;
+    use crate::liveness::{Counts, Ways};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -185,6 +185,7 @@ mod tests {
                 out: 3_000_000,
                 back: -1_000_000,
             }),
+            counts: Counts::default(),
         })
     }
 

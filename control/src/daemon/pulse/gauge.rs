@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,7 +28,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 /// The gauge of a gateway's tunnels, by their remote endpoints.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    meters: Meters,
+    meters: Arc<Meters>,
     svcs: Svcs,
     tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Tunnels of which there is something new.
@@ -55,7 +56,7 @@ impl Load {
 }
 
 impl Gauge {
-    pub(super) fn new(meters: Meters, svcs: Svcs) -> Self {
+    pub(super) fn new(meters: Arc<Meters>, svcs: Svcs) -> Self {
         Self {
             meters,
             svcs,
@@ -207,7 +208,7 @@ impl Gauge {
 }
 
 /// How much longer than they are to be packets of a tunnel may be queued: as its configuration says.
-fn burst(svcs: &Svcs, endpoint: Ipv4Addr) -> Duration {
+pub(super) fn burst(svcs: &Svcs, endpoint: Ipv4Addr) -> Duration {
     let burst = svcs.stated(endpoint).map(|svc| {
         let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
         let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();

@@ -12,10 +12,15 @@ use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, watch},
 };
-use tracing::debug;
+use tracing::{debug, info};
 use withy_common::keepalive::Keepalive;
 
-use super::{Plan, Shared, clock, gauge::Gauge, now};
+use super::{
+    Plan, Shared, clock,
+    filler::{Filler, Order},
+    gauge::{self, Gauge},
+    now,
+};
 use crate::{
     api::event::{self, What},
     bundle::IvcId,
@@ -25,6 +30,7 @@ use crate::{
     kernel::raw::LinkSocket,
     link::Interface,
     liveness::{Due, Message, Rejected},
+    load::Target,
 };
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
@@ -36,6 +42,10 @@ pub(super) struct Heart {
     changes: mpsc::Sender<()>,
     keepalives: AsyncFd<Keepalives>,
     gauge: Gauge,
+    filler: Filler,
+    /// What is being filled.
+    filled: Option<Target>,
+    svcs: Svcs,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
     events: Events,
@@ -50,12 +60,16 @@ impl Heart {
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
         events: Events,
     ) -> io::Result<Self> {
+        let meters = Arc::new(meters);
         Ok(Self {
             shared,
             plans,
             changes,
             keepalives: keepalives.register()?,
-            gauge: Gauge::new(meters, svcs),
+            gauge: Gauge::new(Arc::clone(&meters), svcs.clone()),
+            filler: Filler::start(meters, svcs.clone())?,
+            filled: None,
+            svcs,
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
             events,
@@ -115,6 +129,7 @@ impl Heart {
                 if message.length > Message::LENGTH {
                     return Ok(());
                 }
+                shared.loads().heard(id, message.load, now());
                 let counted = self.gauge.count(keepalive.counters, keepalive.time, now());
                 liveness.counted(id, counted.unwrap_or_default());
                 self.gauge.heard(plan, id, &message, now());
@@ -141,12 +156,41 @@ impl Heart {
             self.tell(plan, silent);
         }
         self.open_sockets(plan);
-        for due in due {
+        for mut due in due {
+            due.message.load = shared.loads().say(&due.id, now());
             self.mark(plan, &due);
             self.send(plan, &due);
         }
+        self.fill(plan);
         let known = self.gauge.program(plan, now());
         self.shared.estimates().extend(known);
+    }
+
+    /// Has load sent that is wanted, and none that is not.
+    fn fill(&mut self, plan: &Plan) {
+        let sending = self.shared.loads().sending(now());
+        let target = sending.as_ref().map(|sending| sending.target.clone());
+        if self.filled != target {
+            let way = target.as_ref().map(|target| {
+                let only = target.only.as_ref();
+                // An IVC that has no slot carries nothing.
+                let only = only.map(|id| plan.slots.get(id).copied().unwrap_or(u32::MAX));
+                (target.tunnel, only)
+            });
+            if let Some(target) = &target {
+                let tunnel = plan.tunnels.get(&target.tunnel);
+                let tunnel = tunnel.map(ToString::to_string).unwrap_or_default();
+                info!(tunnel, "load is sent, for a speedtest");
+            }
+            if let Err(error) = self.svcs.fill(way) {
+                debug!(%error, "cannot have a way filled");
+            }
+            self.filled = target;
+        }
+        self.filler.set(sending.map(|sending| Order {
+            burst: gauge::burst(&self.svcs, sending.target.tunnel),
+            until: sending.until,
+        }));
     }
 
     /// Makes a keepalive a mark in the data.
