@@ -48,6 +48,20 @@ impl Ipv4Header {
         u16::from_be(self.0[1])
     }
 
+    /// The code point of DSCP (RFC 2474).
+    #[inline(always)]
+    #[must_use]
+    pub const fn dscp(&self) -> u8 {
+        self.0[0].to_ne_bytes()[1] >> 2
+    }
+
+    /// The identification, in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn identification(&self) -> u16 {
+        u16::from_be(self.0[2])
+    }
+
     /// The flags and the fragment offset, in host order.
     #[inline(always)]
     #[must_use]

@@ -10,10 +10,13 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod checksum;
+pub mod choose;
+pub mod classes;
 pub mod drops;
 pub mod header;
 pub mod inbound;
 pub mod keepalive;
+pub mod label;
 pub mod maps;
 pub mod mss;
 pub mod outbound;

@@ -2,7 +2,7 @@
 //!
 //! A changed layout needs a new [`LAYOUT`]: pinned maps of another layout are never adopted.
 
-use crate::scratch::fresh;
+use crate::{label::Policies, scratch::fresh};
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
 pub const LAYOUT: u32 = 3;
@@ -18,6 +18,11 @@ pub type Endpoint = u32;
 /// UDP port, both ways, of the header that the kernel's outbound SA puts before ESP and
 /// [`crate::outbound`] removes: it keeps the kernel from deferring encryption until after the hook.
 pub const SHIM_PORT: u16 = 4500;
+
+/// How long bulk may be queued on an IVC while there are packets that must not wait, where nothing else is known.
+pub const BRIEF_NS: u64 = 5_000_000;
+/// For how long after a packet that must not wait bulk keeps out of the way of the next, in nanoseconds.
+pub const URGENT_NS: u64 = 2_000_000_000;
 
 /// How packets are cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +63,16 @@ pub struct Svc {
     pub room: u32,
     /// How many of 2^32 packets are to be marked, or dropped where they cannot be, because queues are getting long.
     pub early: u32,
+    /// The policies of the tunnel's classes.
+    pub policies: Policies,
+    /// By how many bytes at least ESP packets are longer than those inside, where these are of classes; else 0.
+    pub expansion: u32,
     /// How long after now a packet may be predicted to arrive at the latest, in nanoseconds: what would arrive later is dropped.
     pub horizon_ns: u64,
+    /// The same for bulk while there are packets that must not wait.
+    pub calm_ns: u64,
+    /// How long bulk may be queued on an IVC meanwhile, in nanoseconds.
+    pub brief_ns: u64,
     /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
     pub ivcs: [Ivc; MAX_IVCS],
 }
@@ -90,6 +103,8 @@ pub struct Ivc {
     /// What is to be added to the virtual clock so that it tells when the link will be free, in nanoseconds; may be negative, in
     /// two's complement.
     pub shift_ns: u64,
+    /// As [`Self::byte_time`], but steady: by it flows that stay on an IVC are shared out.
+    pub share: u64,
 }
 
 impl Svc {
@@ -116,7 +131,11 @@ impl Svc {
             slots,
             room,
             early: 0,
+            policies: Policies::default(),
+            expansion: 0,
             horizon_ns,
+            calm_ns: horizon_ns,
+            brief_ns: BRIEF_NS,
             ivcs,
         }
     }
@@ -126,6 +145,13 @@ impl Svc {
     #[must_use]
     pub const fn is_early(&self, random: u32) -> bool {
         random < self.early
+    }
+
+    /// Tells whether any packet is treated otherwise than as bulk that goes where it arrives first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_policies(&self) -> bool {
+        self.policies.0 != 0
     }
 
     /// Tells whether there is nothing to look at from `slot` on.
@@ -167,6 +193,36 @@ pub struct SvcState {
     pub sequence: u64,
     /// For each slot, when its last accepted byte will have left the link (`bpf_ktime_get_ns`).
     pub clocks: [u64; MAX_IVCS],
+    /// When the last packet was sent that must not wait (`bpf_ktime_get_ns`).
+    pub urgent: u64,
+}
+
+impl SvcState {
+    /// Tells at the time `now` whether packets are to be expected that must not wait.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_urgent(urgent: u64, now: u64) -> bool {
+        // Another CPU may have noted a later time.
+        now.wrapping_sub(urgent).cast_signed() < URGENT_NS.cast_signed()
+    }
+}
+
+/// What there is to know of a remote subnet at the private network. Map `SUBNETS`, by prefix: the controller writes, `lan_in` and
+/// `lan_out` read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The largest MSS of connections with it; [`Self::ANY_MSS`] for any.
+    pub mss: u32,
+    /// The [`Svc::index`] of the tunnel, if there is a value for it in the map `CLASSES`, else [`Self::NO_CLASSES`].
+    pub classes: u32,
+}
+
+impl Subnet {
+    /// No MSS is too large.
+    pub const ANY_MSS: u32 = 0xffff;
+    /// Nothing is to be found out of packets to it.
+    pub const NO_CLASSES: u32 = u32::MAX;
 }
 
 /// An address pair as an arriving piece carries it, in wire order.
@@ -242,7 +298,8 @@ impl Traffic {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{IvcCounters, IvcKey, IvcRx, Svc, SvcState};
+    use super::{IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState};
+    use crate::classes::Classes;
 
     // SAFETY: `repr(C)` structures of integers in which every byte is a field's, so that any bits are valid.
     unsafe impl aya::Pod for Svc {}
@@ -254,6 +311,10 @@ mod pod {
     unsafe impl aya::Pod for IvcRx {}
     // SAFETY: as above.
     unsafe impl aya::Pod for IvcCounters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Subnet {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Classes {}
 }
 
 #[cfg(test)]
@@ -263,9 +324,11 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 6 * 4 + 4 * 8);
-        assert_eq!(size_of::<Svc>(), 6 * 4 + 8 + MAX_IVCS * size_of::<Ivc>());
-        assert_eq!(size_of::<SvcState>(), 8 * (1 + MAX_IVCS));
+        assert_eq!(size_of::<Ivc>(), 6 * 4 + 5 * 8);
+        let ivcs = MAX_IVCS * size_of::<Ivc>();
+        assert_eq!(size_of::<Svc>(), 8 * 4 + 3 * 8 + ivcs);
+        assert_eq!(size_of::<SvcState>(), 8 * (2 + MAX_IVCS));
+        assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);
         assert_eq!(size_of::<IvcCounters>(), 48);
     }

@@ -8,8 +8,9 @@
 
 use crate::{
     drops::DropReason,
+    label::Policy,
     maps::{Ivc, MAX_IVCS, SLOT_MASK, Svc},
-    scratch::Word,
+    scratch::{Word, fresh},
 };
 
 /// The virtual clocks of one SVC, by slot, in nanoseconds.
@@ -45,6 +46,108 @@ pub fn book<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, cost: u64) 
     clocks.reserve(slot, now.wrapping_sub(ivc.shift_ns), cost);
 }
 
+/// The length of a full packet, in bytes.
+const FULL: u16 = 1500;
+/// Any slot.
+const ANY: u64 = u64::MAX;
+
+/// By which IVCs a packet may go, and how late. In eBPF it lives in a map, where what led to it is forgotten.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Terms {
+    /// The only slot; [`ANY`] for any.
+    slot: Word,
+    /// How long after now it may be predicted to arrive, in nanoseconds.
+    latest: Word,
+    /// How long it may be queued on an IVC, in nanoseconds, or for two full packets; 0 for any time.
+    brief: Word,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Terms {
+    /// A packet that may go by any IVC, at any time.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            slot: Word::new(ANY),
+            latest: Word::new(u64::MAX),
+            brief: Word::new(0),
+        }
+    }
+
+    /// From now on they are those of a packet that may go by any IVC. `urgent` tells whether there are packets that must not wait: nothing
+    /// but the queue that others have left on an IVC makes them wait, so bulk leaves hardly any then.
+    #[inline(always)]
+    pub fn any(&self, svc: &Svc, policy: Policy, urgent: bool) {
+        self.slot.store(ANY);
+        if urgent && policy.is_bulk() {
+            self.latest.store(svc.calm_ns);
+            self.brief.store(svc.brief_ns);
+        } else {
+            self.latest.store(svc.horizon_ns);
+            self.brief.store(0);
+        }
+    }
+
+    /// From now on the packet goes by the IVC in `slot` alone. It may be a slow one: only its queue counts.
+    #[inline(always)]
+    pub fn only(&self, svc: &Svc, slot: u32) {
+        let slot = slot & SLOT_MASK;
+        let latency = svc.ivcs[slot as usize].latency_ns;
+        self.slot.store(slot.into());
+        self.latest.store(self.latest.load().wrapping_add(latency));
+    }
+
+    /// From now on the packet's pieces may go at any time: once one is booked the others follow, for half a packet is worth nothing.
+    #[inline(always)]
+    pub(crate) fn at_any_time(&self) {
+        self.latest.store(u64::MAX);
+        self.brief.store(0);
+    }
+
+    /// Tells whether a packet may go by any IVC.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.slot.load() == ANY
+    }
+
+    /// How long a packet may be to go whole.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self, svc: &Svc) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "masked")]
+        match self.slot.load() {
+            ANY => fresh(&svc.room),
+            slot => svc.ivcs[slot as usize & (MAX_IVCS - 1)].room(),
+        }
+    }
+
+    /// How long after now a packet may be predicted to arrive, in nanoseconds.
+    #[inline(always)]
+    #[must_use]
+    pub fn latest(&self) -> u64 {
+        self.latest.load()
+    }
+
+    /// Tells whether a packet may be queued for `queue` nanoseconds on the IVC in `slot`.
+    #[inline(always)]
+    #[must_use]
+    pub fn admits(&self, slot: usize, ivc: &Ivc, queue: u64) -> bool {
+        let only = self.slot.load();
+        if only != ANY && only != slot as u64 {
+            return false;
+        }
+        let brief = self.brief.load();
+        brief == 0 || queue <= brief || queue <= 2 * cost(ivc, FULL)
+    }
+}
+
 impl Default for Best {
     fn default() -> Self {
         Self::new()
@@ -72,12 +175,12 @@ impl Best {
     }
 
     #[inline(always)]
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.arrival.store(u64::MAX);
     }
 
     #[inline(always)]
-    fn offer(&self, slot: usize, arrival: u64, cost: u64) {
+    pub(crate) fn offer(&self, slot: usize, arrival: u64, cost: u64) {
         if arrival < self.arrival.load() {
             self.arrival.store(arrival);
             self.cost.store(cost);
@@ -86,7 +189,7 @@ impl Best {
     }
 
     #[inline(always)]
-    fn take(&self, latest: u64) -> Option<(u32, u64)> {
+    pub(crate) fn take(&self, latest: u64) -> Option<(u32, u64)> {
         let arrival = self.arrival.load();
         if arrival == u64::MAX || arrival > latest {
             return None;
@@ -101,8 +204,8 @@ impl Best {
 ///
 /// # Errors
 ///
-/// Says why no slot can take the packet: no IVC at all, none whose MTU it fits, or it would arrive later than
-/// `horizon` nanoseconds from now by whatever IVC it fits.
+/// Says why no slot can take the packet: no IVC at all, none whose MTU it fits, or it would arrive later than it may by whatever IVC
+/// it fits.
 #[inline(always)]
 pub fn pick<C: Clocks>(
     svc: &Svc,
@@ -110,10 +213,11 @@ pub fn pick<C: Clocks>(
     best: &Best,
     now: u64,
     len: u16,
-    horizon: u64,
+    terms: &Terms,
 ) -> Result<u32, DropReason> {
-    if svc.room < u32::from(len) {
-        return Err(match svc.room {
+    let room = terms.room(svc);
+    if room < u32::from(len) {
+        return Err(match room {
             0 => DropReason::TxNoIvc,
             _ => DropReason::TxTooBig,
         });
@@ -127,13 +231,15 @@ pub fn pick<C: Clocks>(
         if u32::from(len) > ivc.room() {
             continue;
         }
+        let queue = start(ivc, clocks.read(slot), now);
+        if !terms.admits(slot, ivc, queue) {
+            continue;
+        }
         let cost = cost(ivc, len);
-        let arrival = start(ivc, clocks.read(slot), now)
-            .wrapping_add(cost)
-            .wrapping_add(ivc.latency_ns);
+        let arrival = queue.wrapping_add(cost).wrapping_add(ivc.latency_ns);
         best.offer(slot, arrival, cost);
     }
-    let (slot, cost) = best.take(horizon).ok_or(DropReason::TxQueueFull)?;
+    let (slot, cost) = best.take(terms.latest()).ok_or(DropReason::TxQueueFull)?;
     let ivc = &svc.ivcs[slot as usize];
     book(clocks, slot as usize, ivc, now, cost);
     Ok(slot)
@@ -147,6 +253,13 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::maps::Split;
+
+    /// Terms of an SVC that lets packets arrive as late as `latest`.
+    fn by(latest: u64) -> Terms {
+        let terms = Terms::new();
+        terms.latest.store(latest);
+        terms
+    }
 
     /// Clocks of one thread.
     #[derive(Default)]
@@ -168,12 +281,14 @@ pub(crate) mod tests {
     /// Builds an SVC of links given by (bits per second, latency in ms).
     pub(crate) fn svc(links: &[(u64, u64)], split: Split) -> Svc {
         let mut ivcs = [Ivc::default(); MAX_IVCS];
-        for (ivc, (rate, latency)) in ivcs.iter_mut().zip(links) {
+        for ((ivc, (rate, latency)), counters) in ivcs.iter_mut().zip(links).zip(0..) {
             let (byte_time, rate) = Ivc::pace(*rate);
             *ivc = Ivc {
+                counters,
                 mtu: 1500,
                 overhead: 14,
                 byte_time,
+                share: byte_time,
                 rate,
                 latency_ns: latency * 1_000_000,
                 ..Ivc::default()
@@ -188,18 +303,18 @@ pub(crate) mod tests {
         let clocks = TestClocks::default();
         let mut svc = svc(&[(1_000_000, 1)], Split::Mtu);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 1501, u64::MAX),
+            pick(&svc, &clocks, &Best::new(), 0, 1501, &by(u64::MAX)),
             Err(DropReason::TxTooBig)
         );
         // The latency alone is 1 ms, and 114 bytes take 912 us.
         clocks.0[0].set(1);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 100, 1_912_000),
+            pick(&svc, &clocks, &Best::new(), 0, 100, &by(1_912_000)),
             Err(DropReason::TxQueueFull)
         );
         svc = Svc::new(1, 0, Split::Mtu, 100, [Ivc::default(); MAX_IVCS]);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 100, 100),
+            pick(&svc, &clocks, &Best::new(), 0, 100, &by(100)),
             Err(DropReason::TxNoIvc)
         );
     }
@@ -234,7 +349,7 @@ pub(crate) mod tests {
         let svc = svc(&[(8_000_000, 10), (8_000_000, 300)], Split::Mtu);
         let mut picks = [0_u32; 2];
         let horizon = 325_000_000;
-        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, horizon) {
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(horizon)) {
             if slot == 1 && picks[1] == 0 {
                 assert!(clocks.read(0) >= 288_000_000);
             }
@@ -244,7 +359,7 @@ pub(crate) mod tests {
         assert_eq!(picks, [210, 16]);
         // Where nobody waits for the far one, nothing goes there.
         let clocks = TestClocks::default();
-        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, 35_000_000) {
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(35_000_000)) {
             assert_eq!(slot, 0);
         }
     }
@@ -254,7 +369,7 @@ pub(crate) mod tests {
         let clocks = TestClocks::default();
         let svc = svc(&[(8_000_000, 10), (1_000_000, 10)], Split::Mtu);
         let picks: Vec<_> = (0..18)
-            .map(|_| pick(&svc, &clocks, &Best::new(), 0, 1486, u64::MAX).unwrap())
+            .map(|_| pick(&svc, &clocks, &Best::new(), 0, 1486, &by(u64::MAX)).unwrap())
             .collect();
         assert_eq!(picks.iter().filter(|slot| **slot == 1).count(), 2);
         assert_eq!(picks[0], 0);
@@ -274,7 +389,7 @@ pub(crate) mod tests {
             let slowest = links.iter().map(|link| 1500 * 8 * 1_000_000_000 / link.0).max().unwrap_or(0);
             let horizon = 50_000_000 + 10 * slowest;
             while clocks.0.iter().take(links.len()).any(|clock| clock.get() < horizon) {
-                let slot = pick(&svc, &clocks, &Best::new(), 0, 1486, u64::MAX).unwrap() as usize;
+                let slot = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(u64::MAX)).unwrap() as usize;
                 sent[slot] += 1500;
                 let arrival = clocks.0[slot].get() + svc.ivcs[slot].latency_ns;
                 // Ties aside, the greedy choice never arrives before an earlier packet's arrival by

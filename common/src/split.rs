@@ -4,7 +4,7 @@ use crate::{
     drops::DropReason,
     header::LEN,
     maps::{MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, book, cost, pick, start},
+    schedule::{Best, Clocks, Terms, book, cost, pick, start},
     scratch::Word,
 };
 
@@ -60,6 +60,7 @@ impl Piece {
 #[repr(C)]
 pub struct Plan {
     best: Best,
+    terms: Terms,
     count: Word,
     pieces: [Word; MAX_PIECES],
     /// Under `always`: when a piece of no payload would arrive on each slot, after now; `u64::MAX` for
@@ -79,10 +80,25 @@ impl Plan {
     pub const fn new() -> Self {
         Self {
             best: Best::new(),
+            terms: Terms::new(),
             offsets: [const { Word::new(0) }; MAX_IVCS],
             pieces: [const { Word::new(0) }; MAX_PIECES],
             count: Word::new(0),
         }
+    }
+
+    /// Where a slot is looked for before there is a plan.
+    #[inline(always)]
+    #[must_use]
+    pub const fn best(&self) -> &Best {
+        &self.best
+    }
+
+    /// The terms of the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// How many pieces there are.
@@ -118,7 +134,7 @@ impl Plan {
 }
 
 /// Decides the pieces of a packet with `payload` bytes behind its IP header, and books them on the
-/// virtual clocks.
+/// virtual clocks, by the plan's terms. A packet that may go by one IVC alone is cut only to fit it.
 ///
 /// # Errors
 ///
@@ -132,17 +148,14 @@ pub fn plan<C: Clocks>(
     plan: &Plan,
 ) -> Result<(), DropReason> {
     plan.clear();
-    if svc.split == Split::Always.code() && together(svc, clocks, now, payload, plan)? {
+    if svc.split == Split::Always.code()
+        && plan.terms.is_any()
+        && together(svc, clocks, now, payload, plan)?
+    {
         return Ok(());
     }
-    match pick(
-        svc,
-        clocks,
-        &plan.best,
-        now,
-        payload.saturating_add(LEN),
-        svc.horizon_ns,
-    ) {
+    let length = payload.saturating_add(LEN);
+    match pick(svc, clocks, &plan.best, now, length, &plan.terms) {
         Ok(slot) => plan.push(slot, payload),
         Err(DropReason::TxTooBig) if svc.split != Split::WholeOnly.code() => {
             fewest(svc, clocks, now, payload, plan)
@@ -160,7 +173,7 @@ fn fewest<C: Clocks>(
     payload: u16,
     plan: &Plan,
 ) -> Result<(), DropReason> {
-    let room = (svc.room.saturating_sub(LEN.into()) & 0xfff8) as u16;
+    let room = (plan.terms.room(svc).saturating_sub(LEN.into()) & 0xfff8) as u16;
     if room < 8 {
         return Err(DropReason::TxTooBig);
     }
@@ -170,17 +183,15 @@ fn fewest<C: Clocks>(
     }
     let length = (payload.div_ceil(count.max(1)).saturating_add(7)) & !7;
     let mut rest = payload;
-    let mut horizon = svc.horizon_ns;
     for _ in 0..MAX_PIECES {
         if rest == 0 {
             break;
         }
         let piece = if rest < length { rest } else { length };
-        let slot = pick(svc, clocks, &plan.best, now, piece + LEN, horizon)?;
+        let slot = pick(svc, clocks, &plan.best, now, piece + LEN, &plan.terms)?;
         plan.push(slot, piece)?;
         rest -= piece;
-        // Once the first piece is booked the others follow: half a packet is worth nothing.
-        horizon = u64::MAX;
+        plan.terms.at_any_time();
     }
     Ok(())
 }
@@ -240,10 +251,11 @@ fn prepare<C: Clocks>(svc: &Svc, clocks: &C, now: u64, plan: &Plan) -> bool {
         if ivc.room() == 0 {
             continue;
         }
-        let offset = start(ivc, clocks.read(slot), now)
+        let queue = start(ivc, clocks.read(slot), now);
+        let offset = queue
             .wrapping_add(cost(ivc, LEN))
             .wrapping_add(ivc.latency_ns);
-        if offset <= svc.horizon_ns {
+        if offset <= plan.terms.latest() && plan.terms.admits(slot, ivc, queue) {
             plan.offsets[slot].store(offset);
             any = true;
         }
@@ -356,7 +368,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schedule::tests::{TestClocks, svc};
+    use crate::{
+        label::Policy,
+        schedule::tests::{TestClocks, svc},
+    };
 
     /// Plans one packet and returns its pieces as (slot, offset, payload).
     fn pieces(
@@ -365,6 +380,7 @@ mod tests {
         payload: u16,
     ) -> Result<Vec<(u32, u16, u16)>, DropReason> {
         let found = Plan::new();
+        found.terms().any(svc, Policy::Aggregate, false);
         plan(svc, clocks, 0, payload, &found)?;
         let mut offset = 0;
         Ok((0..found.count())

@@ -205,6 +205,18 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
         field("mss", &["auto", "off", "256", "9176"]),
         field("queue", &["1 ms", "100 ms", "10 s"]),
         field("resequence", &["auto", "on", "off"]),
+        field(
+            "policy",
+            &["aggregate", "lowest-latency", "redundant", "sticky"],
+        ),
+        field(
+            "classes",
+            &[
+                "[{match: {dscp: ef}, policy: redundant}]",
+                "[{match: {dscp: [cs5, 1], size: {at_most: 300}}, policy: lowest-latency}, \
+                 {match: {protocol: [tcp, 99], ports: [22, 10000-20000]}, policy: sticky}]",
+            ],
+        ),
     ];
     (
         [1_usize..=4, 0..=4, 0..=4, 0..=4],

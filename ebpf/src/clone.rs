@@ -1,4 +1,4 @@
-//! The clone that `bundle_tx` sends to its own device, to meet it there and trim it.
+//! The clone that `bundle_tx` sends to its own device, to meet it there.
 //!
 //! `bpf_clone_redirect` runs the device's programs before it returns, on the same CPU and with
 //! nothing in between. So what a clone needs lies in memory of the CPU, and the packet itself
@@ -8,19 +8,36 @@ use crate::maps::CLONE;
 
 /// What is yet to be done to a clone.
 #[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Awaited {
-    /// Its length in bytes when it is trimmed, Ethernet header included; never 0.
-    pub(crate) len: u32,
-    /// The interface that it leaves through.
-    pub(crate) ifindex: u32,
+pub(crate) enum Awaited {
+    /// It becomes a piece.
+    Piece {
+        /// Its length in bytes when it is trimmed, Ethernet header included; never 0.
+        len: u32,
+        /// The interface that it leaves through.
+        ifindex: u32,
+    },
+    /// It is a copy of a packet, which goes by the IVC in a slot.
+    Copy(u32),
 }
 
-/// The memory in which a CPU's clone is awaited; the length is 0 while none is.
+/// A clone in memory.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Noted {
+    /// The length of a piece, or [`COPY`]; 0 while none is awaited.
+    len: u32,
+    /// The interface of a piece, or the slot of a copy.
+    to: u32,
+}
+
+/// The length of no piece.
+const COPY: u32 = u32::MAX;
+
+/// The memory in which a CPU's clone is awaited.
 ///
 /// A pointer, not a reference: while a clone is sent, another run of the program uses the memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Awaiting(*mut Awaited);
+pub(crate) struct Awaiting(*mut Noted);
 
 impl Awaiting {
     /// Finds this CPU's; `None` only for the verifier.
@@ -32,20 +49,30 @@ impl Awaiting {
     /// Notes down that the next packet is a clone.
     #[inline(always)]
     pub(crate) fn expect(self, awaited: Awaited) {
+        let noted = match awaited {
+            Awaited::Piece { len, ifindex } => Noted { len, to: ifindex },
+            Awaited::Copy(slot) => Noted {
+                len: COPY,
+                to: slot,
+            },
+        };
         // SAFETY: a value of the map `CLONE`, this CPU's own.
-        unsafe { *self.0 = awaited }
+        unsafe { *self.0 = noted }
     }
 
     /// Returns what is to be done if this packet is the clone; the next one is none.
     #[inline(always)]
     pub(crate) fn take(self) -> Option<Awaited> {
         // SAFETY: as above.
-        let awaited = unsafe { *self.0 };
-        if awaited.len == 0 {
+        let Noted { len, to } = unsafe { *self.0 };
+        if len == 0 {
             return None;
         }
         self.forget();
-        Some(awaited)
+        Some(match len {
+            COPY => Awaited::Copy(to),
+            _ => Awaited::Piece { len, ifindex: to },
+        })
     }
 
     /// Awaits no clone any more.

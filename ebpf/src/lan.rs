@@ -1,24 +1,17 @@
-//! TCP's MSS at the private network, so that bulk packets fit whole into a piece.
+//! The private network: TCP's MSS, so that bulk packets fit whole into a piece, and the classes of packets.
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
 use withy_common::{
     header::{Ipv4Header, LEN, TCP},
+    maps::Subnet,
     mss::{MAX_OPTIONS, find},
 };
 
 use crate::{
-    maps::SUBNETS,
+    classify,
+    maps::{CLASSIFIED, SUBNETS},
     packet::{ETHERNET, Frame, tc_frame},
 };
-
-/// Where a packet is going.
-#[derive(Clone, Copy)]
-pub(crate) enum Side {
-    /// From a host of the private network: the destination may be a remote subnet's.
-    FromHost,
-    /// To a host of the private network: the source may be a remote subnet's.
-    ToHost,
-}
 
 /// The length in bytes of a TCP header without options.
 const TCP_LEN: usize = 20;
@@ -27,36 +20,63 @@ const TCP_CHECKSUM: usize = 16;
 /// The SYN bit of a TCP header's flags.
 const SYN: u8 = 2;
 
-/// Lowers the MSS option of a SYN to what the tunnel carries whole. What cannot be read is left
-/// alone: path MTU discovery covers it.
+/// Handles what comes from a host of the private network: the destination may be a remote subnet's.
 #[inline(always)]
-pub(crate) fn clamp(ctx: &TcContext, side: Side) {
-    let Frame::Ipv4(header) = tc_frame(ctx) else {
+pub(crate) fn enter(ctx: &TcContext) {
+    let Some(header) = header(ctx) else { return };
+    let classified = CLASSIFIED.get(0).is_some_and(|count| *count > 0);
+    let clamped = is_clamped(&header);
+    if !clamped && !classified {
         return;
+    }
+    let Some(subnet) = subnet(header.destination()) else {
+        return;
+    };
+    if classified && subnet.classes != Subnet::NO_CLASSES {
+        classify::mark(ctx, &header, subnet.classes);
+    }
+    // Last, for the verifier follows each way through the options to the end.
+    if clamped {
+        lower(ctx, &header, subnet);
+    }
+}
+
+/// Handles what goes to a host of the private network: the source may be a remote subnet's.
+#[inline(always)]
+pub(crate) fn leave(ctx: &TcContext) {
+    let Some(header) = header(ctx) else { return };
+    if is_clamped(&header)
+        && let Some(subnet) = subnet(header.source())
+    {
+        lower(ctx, &header, subnet);
+    }
+}
+
+/// Returns a packet's header. What cannot be read is left alone: path MTU discovery covers it.
+#[inline(always)]
+fn header(ctx: &TcContext) -> Option<Ipv4Header> {
+    let Frame::Ipv4(header) = tc_frame(ctx) else {
+        return None;
     };
     let header = *header;
-    if header.protocol() != TCP || header.is_fragment() || header.header_len() < LEN {
-        return;
-    }
-    if let Some(limit) = limit(&header, side) {
-        lower(ctx, ETHERNET + header.header_len() as usize, limit);
-    }
+    (header.header_len() >= LEN).then_some(header)
 }
 
 #[inline(always)]
-fn limit(header: &Ipv4Header, side: Side) -> Option<u16> {
-    let remote = match side {
-        Side::FromHost => header.destination(),
-        Side::ToHost => header.source(),
-    };
-    SUBNETS
-        .get(&Key::new(32, remote))
-        .map(|limit| *limit as u16)
+fn is_clamped(header: &Ipv4Header) -> bool {
+    header.protocol() == TCP && !header.is_fragment()
 }
 
-/// Lowers the MSS in the TCP header at `tcp` to `limit`, if it is a SYN with a larger one.
 #[inline(always)]
-fn lower(ctx: &TcContext, tcp: usize, limit: u16) {
+fn subnet(remote: u32) -> Option<Subnet> {
+    SUBNETS.get(&Key::new(32, remote)).copied()
+}
+
+/// Lowers the MSS option of a SYN to what the tunnel carries whole.
+#[inline(always)]
+fn lower(ctx: &TcContext, header: &Ipv4Header, subnet: Subnet) {
+    let tcp = ETHERNET + header.header_len() as usize;
+    let limit = subnet.mss as u16;
     let Ok(lengths) = ctx.load::<[u8; 2]>(tcp + 12) else {
         return;
     };

@@ -2,7 +2,7 @@
 //!
 //! * `bundle_tx`: TC egress of the bundle device. Splits, schedules, re-addresses and steers.
 //! * `link_rx_xdp`, `link_rx_tc`: arrival on a link. Checks and re-addresses.
-//! * `lan_in`, `lan_out`: TC ingress and egress of the private network. Clamp TCP's MSS.
+//! * `lan_in`, `lan_out`: TC ingress and egress of the private network. Clamp TCP's MSS; `lan_in` says of which class packets are.
 #![no_std]
 #![no_main]
 #![allow(
@@ -12,6 +12,7 @@
 #![feature(core_intrinsics)]
 
 mod atomics;
+mod classify;
 mod clone;
 mod lan;
 mod maps;
@@ -71,17 +72,18 @@ pub fn link_rx_tc(ctx: TcContext) -> i32 {
     }
 }
 
-/// Clamps the MSS of connections that a host of the private network opens through a tunnel.
+/// Clamps the MSS of connections that a host of the private network opens through a tunnel, and tells by a mark of which class packets
+/// are.
 #[classifier]
 pub fn lan_in(ctx: TcContext) -> i32 {
-    lan::clamp(&ctx, lan::Side::FromHost);
+    lan::enter(&ctx);
     NEXT
 }
 
 /// Clamps the MSS of connections that come out of a tunnel.
 #[classifier]
 pub fn lan_out(ctx: TcContext) -> i32 {
-    lan::clamp(&ctx, lan::Side::ToHost);
+    lan::leave(&ctx);
     NEXT
 }
 

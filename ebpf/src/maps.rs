@@ -5,13 +5,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use withy_common::{
+    classes::{Classes, Search},
     drops::DropReason,
     keepalive::Keepalive,
-    maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Svc, SvcState},
+    maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState},
     split::Plan,
 };
 
-use crate::clone::Awaited;
+use crate::clone::Noted;
 
 /// `BPF_F_NO_PREALLOC`: entries take memory when they exist.
 const NO_PREALLOC: usize = 1;
@@ -37,13 +38,25 @@ pub(crate) static IVC_COUNTERS: PerCpuArray<IvcCounters, DEFAULT_ENTRIES> = PerC
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { DropReason::COUNT as usize }> = PerCpuArray::new();
 
-/// The largest MSS towards and from each remote subnet. The controller writes, `lan_*` read.
+/// The remote subnets. The controller writes, `lan_*` read.
 #[btf_map]
-pub(crate) static SUBNETS: LpmTrie<u32, u32, DEFAULT_ENTRIES> = LpmTrie::new();
+pub(crate) static SUBNETS: LpmTrie<u32, Subnet, DEFAULT_ENTRIES> = LpmTrie::new();
+
+/// The classes of tunnels that have any, by SVC. The controller writes, `lan_in` and `bundle_tx` read.
+#[btf_map]
+pub(crate) static CLASSES: HashMap<u32, Classes, DEFAULT_ENTRIES, NO_PREALLOC> = HashMap::new();
+
+/// How many tunnels have classes: where none has, packets need not be looked at. The controller writes, `lan_in` reads.
+#[btf_map]
+pub(crate) static CLASSIFIED: Array<u32, 1> = Array::new();
+
+/// Where a packet's classes are searched; not pinned.
+#[btf_map]
+pub(crate) static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
 
 /// The clone on its way from `bundle_tx` to itself; not pinned.
 #[btf_map]
-pub(crate) static CLONE: PerCpuArray<Awaited, 1> = PerCpuArray::new();
+pub(crate) static CLONE: PerCpuArray<Noted, 1> = PerCpuArray::new();
 
 /// Where `bundle_tx` plans a packet; not pinned.
 #[btf_map]

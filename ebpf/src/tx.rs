@@ -7,15 +7,19 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use withy_common::{
+    choose,
     drops::DropReason,
     header::{ESP, Ipv4Header, LEN, UDP_LEN},
-    maps::{Ivc, SLOT_MASK, Svc},
+    label::{Label, Policy},
+    maps::{Ivc, SLOT_MASK, Svc, SvcState},
     outbound::{self, Shim},
-    split::{MAX_PIECES, Piece, plan},
+    schedule::Terms,
+    split::{MAX_PIECES, Piece, Plan, plan},
 };
 
 use crate::{
     atomics::{SharedClocks, next_sequence},
+    classify,
     clone::{Awaited, Awaiting},
     maps::{IVC_COUNTERS, PLAN, SVC_STATES, SVCS},
     packet::{ETHERNET, Frame, tc_frame},
@@ -25,22 +29,134 @@ use crate::{
 #[inline(always)]
 pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
     let awaiting = Awaiting::here().ok_or(DropReason::TxHelper)?;
-    if let Some(awaited) = awaiting.take() {
-        return trim(ctx, awaited);
-    }
+    let copy = match awaiting.take() {
+        Some(Awaited::Piece { len, ifindex }) => return trim(ctx, len, ifindex),
+        Some(Awaited::Copy(slot)) => Some(slot),
+        None => None,
+    };
     let header = *header(ctx)?;
     let svc = find(&header)?;
-    let header = match outbound::examine(&header)? {
+    let shim = outbound::examine(&header)?;
+    let header = match shim {
         Shim::None => header,
         Shim::Udp => unshim(ctx, header)?,
     };
     if header.source() != svc.local {
         return Err(DropReason::TxNoSvc);
     }
+    let run = Run::new(svc, awaiting)?;
     let mut header = header;
-    // SAFETY: the helper has no preconditions.
-    outbound::slow_down(svc, &mut header, unsafe { bpf_get_prandom_u32() })?;
-    cut(ctx, svc, header, awaiting)
+    run.terms().any(svc, Policy::LowestLatency, false);
+    match copy {
+        Some(slot) => run.terms().only(svc, slot),
+        None => steer(ctx, &run, shim, &mut header)?,
+    }
+    cut(ctx, &run, header)
+}
+
+/// What a run of the program works with.
+struct Run {
+    svc: &'static Svc,
+    state: *mut SvcState,
+    scratch: &'static Plan,
+    awaiting: Awaiting,
+    now: u64,
+}
+
+impl Run {
+    #[inline(always)]
+    fn new(svc: &'static Svc, awaiting: Awaiting) -> Result<Self, DropReason> {
+        let state = SVC_STATES
+            .get_ptr_mut(svc.index)
+            .ok_or(DropReason::TxNoSvc)?;
+        let scratch = PLAN.get_ptr(0).ok_or(DropReason::TxHelper)?;
+        Ok(Self {
+            svc,
+            state,
+            // SAFETY: the slot is this CPU's own. A clone that re-enters and plans is sent before this run does.
+            scratch: unsafe { &*scratch },
+            awaiting,
+            // SAFETY: the helper has no preconditions.
+            now: unsafe { bpf_ktime_get_ns() },
+        })
+    }
+
+    #[inline(always)]
+    fn terms(&self) -> &Terms {
+        self.scratch.terms()
+    }
+
+    #[inline(always)]
+    fn clocks(&self) -> SharedClocks {
+        // SAFETY: `state` is a value of `SVC_STATES`.
+        unsafe { SharedClocks::new(self.state) }
+    }
+
+    /// Tells whether there are packets that must not wait; notes it down if this is one.
+    #[inline(always)]
+    fn is_urgent(&self, policy: Policy) -> bool {
+        // SAFETY: `state` is a value of `SVC_STATES`; whichever of several CPUs is the last to note the time, any of their times will do.
+        unsafe {
+            let urgent = &raw mut (*self.state).urgent;
+            if matches!(policy, Policy::LowestLatency) {
+                urgent.write_volatile(self.now);
+            }
+            SvcState::is_urgent(urgent.read_volatile(), self.now)
+        }
+    }
+}
+
+/// Finds out by which IVCs a packet goes, and sends a copy where it goes by two.
+#[inline(always)]
+fn steer(
+    ctx: &TcContext,
+    run: &Run,
+    shim: Shim,
+    header: &mut Ipv4Header,
+) -> Result<(), DropReason> {
+    let svc = run.svc;
+    let mut label = Label::default();
+    let mut policy = Policy::Aggregate;
+    if svc.has_policies() {
+        label = classify::label(ctx, svc, shim, header);
+        policy = svc.policies.policy(label);
+        run.terms().any(svc, policy, run.is_urgent(policy));
+    }
+    if policy.is_bulk() {
+        // SAFETY: the helper has no preconditions.
+        outbound::slow_down(svc, header, unsafe { bpf_get_prandom_u32() })?;
+    }
+    match policy {
+        Policy::Aggregate | Policy::LowestLatency => {}
+        Policy::Sticky => {
+            let slot = choose::flow(svc, run.scratch.best(), label.flow())?;
+            run.terms().only(svc, slot);
+        }
+        Policy::Redundant => {
+            let (clocks, len) = (run.clocks(), header.total_len());
+            let best = run.scratch.best();
+            let (first, second) = choose::pair(svc, &clocks, best, run.now, len, run.terms())?;
+            if let Some(second) = second {
+                send_copy(ctx, run, *header, second)?;
+                // The copy's terms were in the same place.
+                run.terms().any(svc, policy, false);
+            }
+            run.terms().only(svc, first);
+        }
+    }
+    Ok(())
+}
+
+/// Sends a copy by the IVC in `slot`: a clone, which enters the bundle device again. If it is lost there is the original.
+#[inline(always)]
+fn send_copy(ctx: &TcContext, run: &Run, whole: Ipv4Header, slot: u32) -> Result<(), DropReason> {
+    *header(ctx)? = whole;
+    // SAFETY: the context is valid while the program runs.
+    let device = unsafe { (*ctx.skb.skb).ifindex };
+    run.awaiting.expect(Awaited::Copy(slot));
+    let _ = ctx.clone_redirect(device, 0);
+    run.awaiting.forget();
+    Ok(())
 }
 
 #[inline(always)]
@@ -83,26 +199,14 @@ fn unshim(ctx: &TcContext, mut header: Ipv4Header) -> Result<Ipv4Header, DropRea
 /// A piece that is not the last leaves as a clone, which enters the bundle device again and is
 /// trimmed there; then its bytes are cut from the front of the original.
 #[inline(always)]
-fn cut(
-    ctx: &TcContext,
-    svc: &Svc,
-    whole: Ipv4Header,
-    awaiting: Awaiting,
-) -> Result<i32, DropReason> {
-    let state = SVC_STATES
-        .get_ptr_mut(svc.index)
-        .ok_or(DropReason::TxNoSvc)?;
-    let scratch = PLAN.get_ptr(0).ok_or(DropReason::TxHelper)?;
-    // SAFETY: the slot is this CPU's own; a clone that re-enters is only trimmed, and plans nothing.
-    let scratch = unsafe { &*scratch };
-    // SAFETY: `state` is a value of `SVC_STATES`.
-    let clocks = unsafe { SharedClocks::new(state) };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    plan(svc, &clocks, now, whole.total_len() - LEN, scratch)?;
+fn cut(ctx: &TcContext, run: &Run, whole: Ipv4Header) -> Result<i32, DropReason> {
+    let Run { svc, scratch, .. } = *run;
+    let payload = whole.total_len() - LEN;
+    plan(svc, &run.clocks(), run.now, payload, scratch)?;
     let count = scratch.count();
+    // Copies of a packet have numbers of their own: their pieces must not be taken for each other's.
     // SAFETY: `state` is a value of `SVC_STATES`.
-    let identification = unsafe { next_sequence(state) } as u16;
+    let identification = unsafe { next_sequence(run.state) } as u16;
 
     let mut offset = 0;
     for at in 0..MAX_PIECES {
@@ -117,7 +221,7 @@ fn cut(
         if last {
             return Ok(redirect(ivc.ifindex));
         }
-        send_clone(ctx, ivc, piece, awaiting)?;
+        send_clone(ctx, ivc, piece, run.awaiting)?;
         offset += piece.payload();
     }
     Err(DropReason::TxTooBig)
@@ -145,7 +249,7 @@ fn send_clone(
 ) -> Result<(), DropReason> {
     // SAFETY: the context is valid while the program runs.
     let device = unsafe { (*ctx.skb.skb).ifindex };
-    awaiting.expect(Awaited {
+    awaiting.expect(Awaited::Piece {
         len: ETHERNET as u32 + u32::from(LEN + piece.payload()),
         ifindex: ivc.ifindex,
     });
@@ -159,13 +263,13 @@ fn send_clone(
 
 /// Cuts a clone, whose header is a piece's already, to that piece's length and steers it.
 #[inline(always)]
-fn trim(ctx: &TcContext, awaited: Awaited) -> Result<i32, DropReason> {
+fn trim(ctx: &TcContext, len: u32, ifindex: u32) -> Result<i32, DropReason> {
     // SAFETY: the context is valid while the program runs.
-    let result = unsafe { bpf_skb_change_tail(ctx.as_ptr().cast::<__sk_buff>(), awaited.len, 0) };
+    let result = unsafe { bpf_skb_change_tail(ctx.as_ptr().cast::<__sk_buff>(), len, 0) };
     if result != 0 {
         return Err(DropReason::TxHelper);
     }
-    Ok(redirect(awaited.ifindex))
+    Ok(redirect(ifindex))
 }
 
 /// Sends out of a link, whatever the routing table says: NDR.

@@ -5,6 +5,6 @@ mod steering;
 mod tables;
 
 pub use slots::{IvcId, Slots};
-pub use steering::Steering;
+pub use steering::{Steering, keep_shares};
 pub use tables::{Contents, contents};
 pub(crate) use tables::{cap, ident};

@@ -10,6 +10,8 @@ use crate::estimate::{Plan, Term};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steering {
     horizon_ns: u64,
+    calm_ns: u64,
+    brief_ns: u64,
     early: u32,
     /// By the slot of their counters.
     ivcs: BTreeMap<u32, Term>,
@@ -21,6 +23,8 @@ impl Steering {
         let ivcs = plan.ivcs.iter();
         Self {
             horizon_ns: nanoseconds(plan.horizon),
+            calm_ns: nanoseconds(plan.calm),
+            brief_ns: nanoseconds(plan.brief),
             early: plan.early,
             ivcs: ivcs
                 .filter_map(|(key, term)| Some((slot(key)?, *term)))
@@ -39,15 +43,36 @@ impl Steering {
             match self.ivcs.get(&ivc.counters) {
                 Some(term) => {
                     (ivc.byte_time, ivc.rate) = Ivc::pace(term.rate);
+                    ivc.share = ivc.byte_time;
                     ivc.latency_ns = nanoseconds(term.latency);
                     ivc.shift_ns = term.shift.cast_unsigned();
                 }
                 None => ivc.latency_ns = nanoseconds(slowest),
             }
         }
-        svc.horizon_ns = self.horizon_ns;
+        (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
+        svc.brief_ns = self.brief_ns;
         svc.early = self.early;
         svc
+    }
+}
+
+/// By how much a rate must have changed, up or down, for flows that stay on IVCs to be shared out anew.
+const CHANGE: u64 = 2;
+
+/// Keeps the shares that flows have gone by: they move when a link goes or comes, and not with each estimate of a rate.
+pub fn keep_shares(svc: &mut Svc, before: &Svc) {
+    let same = |ivc: &Ivc| {
+        let mut known = before.ivcs.iter();
+        known.find(|old| (old.remote, old.counters) == (ivc.remote, ivc.counters) && old.share > 0)
+    };
+    for ivc in svc.ivcs.iter_mut().filter(|ivc| ivc.share > 0) {
+        let Some(old) = same(ivc).map(|old| old.share) else {
+            continue;
+        };
+        if ivc.share <= old.saturating_mul(CHANGE) && old <= ivc.share.saturating_mul(CHANGE) {
+            ivc.share = old;
+        }
     }
 }
 
@@ -79,12 +104,15 @@ mod tests {
         };
         let plan = Plan {
             horizon: Duration::from_nanos(900),
+            calm: Duration::from_nanos(800),
+            brief: Duration::from_nanos(70),
             early: 4,
             ivcs: [("a", term), ("gone", term)].into(),
         };
         let steering = Steering::new(&plan, |key| (*key == "a").then_some(10));
         let steered = steering.steer(svc);
         assert_eq!((steered.horizon_ns, steered.early), (900, 4));
+        assert_eq!((steered.calm_ns, steered.brief_ns), (800, 70));
         let of = |slot: usize| {
             let ivc = &steered.ivcs[slot];
             (ivc.rate, ivc.latency_ns, ivc.shift_ns.cast_signed())
@@ -92,7 +120,33 @@ mod tests {
         assert_eq!(of(0), (Ivc::pace(8_000_000).1, 500, -3));
         assert_eq!(of(1), (Ivc::pace(1_000_000).1, 500, 0));
         assert_eq!(steered.ivcs[2], svc.ivcs[2]);
+        assert_eq!(steered.ivcs[0].share, Ivc::pace(8_000_000).0);
         let nothing = Steering::new(&Plan::<u8>::default(), |_| None);
         assert_eq!(nothing.steer(svc), svc);
+    }
+
+    #[test]
+    fn shares_stay_until_a_rate_is_another() {
+        let svc = |shares: [u64; 3], first| {
+            let mut ivcs = [Ivc::default(); MAX_IVCS];
+            for ((ivc, share), counters) in ivcs.iter_mut().zip(shares).zip(first..) {
+                (ivc.share, ivc.counters) = (share, counters);
+            }
+            Svc::new(1, 0, Split::Mtu, 100, ivcs)
+        };
+        let before = svc([1000, 1000, 1000], 5);
+        let mut now = svc([1900, 500, 2100], 5);
+        keep_shares(&mut now, &before);
+        assert_eq!(
+            [0, 1, 2].map(|at: usize| now.ivcs[at].share),
+            [1000, 1000, 2100]
+        );
+        // Other IVCs, in the same places.
+        let mut others = svc([1900, 500, 999], 8);
+        keep_shares(&mut others, &before);
+        assert_eq!(
+            [0, 1, 2].map(|at: usize| others.ivcs[at].share),
+            [1900, 500, 999]
+        );
     }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use withy_common::maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Svc};
+use withy_common::{
+    classes::Classes,
+    maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Subnet, Svc},
+};
 
 use super::{IvcId, Slots};
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
     config::{Config, SplitPolicy, TunnelName},
     dataplane::wire,
     link::{LinkView, Links},
-    vpn::{Path, Running, RunningIvc, RunningTunnels, path_mtu},
+    vpn::{Path, Running, RunningIvc, RunningTunnels, expansion, path_mtu},
 };
 
 /// How much of a link's rate is used, in percent: with more, the smallest error of the rate makes a
@@ -28,8 +31,10 @@ pub struct Contents {
     pub svcs: Vec<(Ipv4Addr, Svc)>,
     /// IVCs by address pair.
     pub ivcs: Vec<(IvcKey, IvcRx)>,
-    /// The largest MSS by remote subnet.
-    pub subnets: Vec<(Ipv4Net, u16)>,
+    /// What there is to know of remote subnets.
+    pub subnets: Vec<(Ipv4Net, Subnet)>,
+    /// The classes of tunnels that have any, by SVC.
+    pub classes: Vec<(u32, Classes)>,
     /// The counters' slots of IVCs that are new.
     pub fresh: Vec<u32>,
     /// Tunnels and IVCs for which the maps have no room.
@@ -130,19 +135,31 @@ fn svc(
             contents.ivcs.push((key, value));
         }
     }
-    let svc = Svc::new(
+    let telling = tunnel.telling();
+    let horizon = slowest(&ivcs) + tunnel.queue.as_nanos();
+    let mut svc = Svc::new(
         wire(endpoints.local),
         index,
         split(tunnel.split),
-        slowest(&ivcs) + tunnel.queue.as_nanos(),
+        horizon,
         ivcs,
     );
-    contents.svcs.push((endpoints.remote, svc));
-    if let Some(mss) = Path::of(tunnel, links).mss {
-        contents
-            .subnets
-            .extend(tunnel.subnets.remote.iter().map(|subnet| (*subnet, mss)));
+    svc.policies = tunnel.policies();
+    if telling.is_some() {
+        svc.expansion = expansion(tunnel.suite);
     }
+    contents.svcs.push((endpoints.remote, svc));
+    let subnet = Subnet {
+        mss: (Path::of(tunnel, links).mss).map_or(Subnet::ANY_MSS, u32::from),
+        classes: telling.map_or(Subnet::NO_CLASSES, |_| index),
+    };
+    if subnet.mss != Subnet::ANY_MSS || telling.is_some() {
+        let remote = tunnel.subnets.remote.iter();
+        contents.subnets.extend(remote.map(|net| (*net, subnet)));
+    }
+    contents
+        .classes
+        .extend(telling.map(|telling| (index, telling)));
 }
 
 /// Returns an IVC as the sender sees it; without a usable link, it has no MTU and carries nothing.
@@ -152,6 +169,7 @@ fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: 
         counters,
         overhead,
         byte_time,
+        share: byte_time,
         rate,
         latency_ns: ivc.latency.as_nanos(),
         remote: wire(ivc.remote),

@@ -8,11 +8,12 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{
+    class::Takes,
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
     model::{
         EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, Resequence,
-        SplitPolicy, Truth, Tunnel,
+        SplitPolicy, TrafficPolicy, Truth, Tunnel,
     },
     sink::{At, Located},
     value::{
@@ -96,7 +97,15 @@ pub(super) struct TunnelDraft {
     pub(super) resequence: Option<Located<Resequence>>,
     pub(super) mss: Option<Located<Mss>>,
     pub(super) queue: Option<Located<Delay>>,
+    pub(super) policy: Option<Located<TrafficPolicy>>,
+    pub(super) classes: Vec<ClassDraft>,
     pub(super) keying: KeyingDraft,
+}
+
+#[derive(Debug)]
+pub(super) struct ClassDraft {
+    pub(super) takes: Option<Located<Takes>>,
+    pub(super) policy: Option<Located<TrafficPolicy>>,
 }
 
 #[derive(Debug)]

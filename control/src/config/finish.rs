@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    draft::{BundleDraft, ConfigDraft, IvcDraft, KeyingDraft, LinkDraft, TunnelDraft, value},
+    class::Class,
+    draft::{
+        BundleDraft, ClassDraft, ConfigDraft, IvcDraft, KeyingDraft, LinkDraft, TunnelDraft, value,
+    },
     keying::{Ivc, Keying},
     model::{Bundle, Config, Link, SplitPolicy, Subnets, Tunnel},
     value::{BundleName, LinkName, Mss, TunnelName},
@@ -84,9 +87,21 @@ fn finish_tunnel(
         mss: value(draft.mss).unwrap_or_else(|| default_mss(split)),
         queue: value(draft.queue).unwrap_or(Tunnel::DEFAULT_QUEUE),
         resequence: value(draft.resequence).unwrap_or_default(),
+        policy: value(draft.policy).unwrap_or_default(),
+        classes: finish_classes(draft.classes)?,
         keying,
     };
     Some((draft.name?, tunnel))
+}
+
+fn finish_classes(drafts: Vec<ClassDraft>) -> Option<Vec<Class>> {
+    let finish = |draft: ClassDraft| {
+        Some(Class {
+            takes: draft.takes?.value,
+            policy: draft.policy?.value,
+        })
+    };
+    drafts.into_iter().map(finish).collect()
 }
 
 fn finish_ivcs(drafts: Vec<IvcDraft>, links: &Links) -> Option<Vec<Ivc>> {

@@ -10,6 +10,7 @@
 
 mod changes;
 mod check;
+mod class;
 mod decode;
 mod draft;
 mod finish;
@@ -30,17 +31,19 @@ use std::{fs, io::Read as _, path::Path, sync::Arc};
 
 pub use crate::suite::Suite;
 pub use changes::changes;
+pub use class::{Class, Sizes, Takes};
 pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
     Bundle, Config, EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive,
-    Resequence, SplitPolicy, Subnets, Tunnel,
+    Resequence, SplitPolicy, Subnets, TrafficPolicy, Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};
 pub use value::{
-    BundleName, Delay, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu, PeerAddress,
-    Period, Rate, Setting, Spi, Text, TunnelName, ValueError, Volume,
+    BundleName, Delay, Dscp, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu,
+    PeerAddress, Period, PortRange, Protocol, Rate, Setting, Spi, Text, TunnelName, ValueError,
+    Volume,
 };
 
 /// The largest configuration file, in bytes: 1 MiB.

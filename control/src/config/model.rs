@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{
+    class::Class,
     keying::{Keying, Manual, Negotiated},
     value::{
         BundleName, Delay, GatewayName, InterfaceName, LinkName, MetricsListen, Mss, Mtu, Rate,
@@ -198,6 +199,11 @@ pub struct Tunnel {
     pub queue: Delay,
     /// Whether packets that arrive are put back in order.
     pub resequence: Resequence,
+    /// By which IVCs its packets go that are of none of the classes.
+    pub policy: TrafficPolicy,
+    /// The classes of its packets, of which the first counts that takes a packet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Class>,
     /// How its ends, IVCs and keys come about.
     #[serde(flatten)]
     pub keying: Keying,
@@ -283,6 +289,21 @@ pub enum Resequence {
     Off,
 }
 
+/// By which IVCs packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrafficPolicy {
+    /// Each by the one by which it arrives first.
+    #[default]
+    Aggregate,
+    /// The same, and other packets make way.
+    LowestLatency,
+    /// By two.
+    Redundant,
+    /// All of a flow by one.
+    Sticky,
+}
+
 /// Where a link's packets are received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -355,6 +376,7 @@ impl FromStr for Truth {
 choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
 choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "userspace" => Userspace);
 choice!(Resequence, "a way to keep order", "auto" => Auto, "on" => On, "off" => Off);
+choice!(TrafficPolicy, "a policy", "aggregate" => Aggregate, "lowest-latency" => LowestLatency, "redundant" => Redundant, "sticky" => Sticky);
 choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
 
 #[cfg(test)]
@@ -371,6 +393,11 @@ mod tests {
         for word in ["auto", "on", "off"] {
             let resequence: Resequence = word.parse().expect("a legal word");
             assert_eq!(resequence.to_string(), word);
+        }
+        for word in ["aggregate", "lowest-latency", "redundant", "sticky"] {
+            let policy: TrafficPolicy = word.parse().expect("a legal word");
+            assert_eq!(policy.to_string(), word);
+            assert_eq!(serde_yaml::to_string(&policy).expect("a text").trim(), word);
         }
         for word in ["auto", "xdp", "tc"] {
             let receive: Receive = word.parse().expect("a legal word");

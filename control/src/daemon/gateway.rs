@@ -313,6 +313,8 @@ impl Gateway {
         }
         self.tables.set_svcs(&contents.svcs)?;
         self.tables.set_ivcs(&contents.ivcs)?;
+        // Who looks for classes finds them.
+        self.tables.set_classes(&contents.classes)?;
         self.tables.set_subnets(&contents.subnets)?;
         problems.extend(contents.refused);
         Ok(())

@@ -11,7 +11,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use withy_common::maps::{Endpoint, Split, Svc};
 
 use super::{DataplaneError, tables::converge, wire};
-use crate::bundle::Steering;
+use crate::bundle::{Steering, keep_shares};
 
 const MAP: &str = "SVCS";
 
@@ -35,7 +35,8 @@ impl Inner {
     fn steered(&self, endpoint: Endpoint) -> Option<Svc> {
         let svc = self.stated.get(&endpoint)?;
         let steering = self.steered.get(&endpoint);
-        Some(steering.map_or(*svc, |steering| steering.steer(*svc)))
+        let svc = steering.map_or(*svc, |steering| steering.steer(*svc));
+        Some(as_before(&self.map, endpoint, svc))
     }
 
     /// The way of filler.
@@ -67,6 +68,14 @@ fn filler(svc: &Svc, only: Option<u32>) -> Svc {
         }
     }
     Svc::new(svc.local, svc.index, Split::Mtu, svc.horizon_ns, ivcs)
+}
+
+/// Lets an SVC share out flows as the one does that is in the map, be it an earlier run's.
+fn as_before(map: &HashMap<MapData, Endpoint, Svc>, endpoint: Endpoint, mut svc: Svc) -> Svc {
+    if let Ok(before) = map.get(&endpoint, 0) {
+        keep_shares(&mut svc, &before);
+    }
+    svc
 }
 
 impl fmt::Debug for Svcs {

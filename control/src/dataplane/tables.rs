@@ -8,8 +8,9 @@ use aya::{
 };
 use ipnet::Ipv4Net;
 use withy_common::{
+    classes::Classes,
     drops::DropReason,
-    maps::{IvcCounters, IvcKey, IvcRx, Svc, SvcState, Traffic},
+    maps::{IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState, Traffic},
 };
 
 use super::{DataplaneError, Keepalives, Limits, Meters, Svcs, layout::Layout};
@@ -24,7 +25,7 @@ pub fn wire(address: Ipv4Addr) -> u32 {
 }
 
 /// The layouts of all pinned maps.
-pub(super) fn layouts(limits: Limits) -> [Layout; 6] {
+pub(super) fn layouts(limits: Limits) -> [Layout; 8] {
     let layout = |name, entries, value| Layout {
         name,
         entries,
@@ -36,7 +37,9 @@ pub(super) fn layouts(limits: Limits) -> [Layout; 6] {
         layout("IVCS", limits.ivcs, size_of::<IvcRx>()),
         layout("IVC_COUNTERS", limits.ivcs, size_of::<IvcCounters>()),
         layout("DROPS", DropReason::COUNT, size_of::<u64>()),
-        layout("SUBNETS", limits.svcs, size_of::<u32>()),
+        layout("SUBNETS", limits.svcs, size_of::<Subnet>()),
+        layout("CLASSES", limits.svcs, size_of::<Classes>()),
+        layout("CLASSIFIED", 1, size_of::<u32>()),
     ]
 }
 
@@ -47,7 +50,9 @@ pub struct Tables {
     ivcs: HashMap<MapData, IvcKey, IvcRx>,
     counters: PerCpuArray<MapData, IvcCounters>,
     drops: PerCpuArray<MapData, u64>,
-    subnets: LpmTrie<MapData, u32, u32>,
+    subnets: LpmTrie<MapData, u32, Subnet>,
+    classes: HashMap<MapData, u32, Classes>,
+    classified: Array<MapData, u32>,
     keepalives: Option<(Keepalives, Meters)>,
 }
 
@@ -68,6 +73,8 @@ impl Tables {
             counters: take(ebpf, "IVC_COUNTERS")?,
             drops: take(ebpf, "DROPS")?,
             subnets: take(ebpf, "SUBNETS")?,
+            classes: take(ebpf, "CLASSES")?,
+            classified: take(ebpf, "CLASSIFIED")?,
             keepalives: Some((Keepalives(take(ebpf, "KEEPALIVES")?), meters)),
         })
     }
@@ -96,21 +103,34 @@ impl Tables {
         converge("IVCS", &mut self.ivcs, wanted)
     }
 
-    /// Makes the map of MSS limits hold exactly `wanted`.
+    /// Makes the map of classes hold exactly `wanted`, by SVC, writing only what differs.
     ///
     /// # Errors
     ///
     /// Fails where the map is full.
-    pub fn set_subnets(&mut self, wanted: &[(Ipv4Net, u16)]) -> Result<(), DataplaneError> {
+    pub fn set_classes(&mut self, wanted: &[(u32, Classes)]) -> Result<(), DataplaneError> {
+        converge("CLASSES", &mut self.classes, wanted)?;
+        let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        let written = self.classified.set(0, count, 0);
+        written.map_err(|source| DataplaneError::Map {
+            map: "CLASSIFIED",
+            source,
+        })
+    }
+
+    /// Makes the map of remote subnets hold exactly `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the map is full.
+    pub fn set_subnets(&mut self, wanted: &[(Ipv4Net, Subnet)]) -> Result<(), DataplaneError> {
         let failed = |source| DataplaneError::Map {
             map: "SUBNETS",
             source,
         };
         let key = |net: &Ipv4Net| Key::new(u32::from(net.prefix_len()), wire(net.network()));
-        for (net, mss) in wanted {
-            self.subnets
-                .insert(&key(net), u32::from(*mss), 0)
-                .map_err(failed)?;
+        for (net, subnet) in wanted {
+            self.subnets.insert(&key(net), *subnet, 0).map_err(failed)?;
         }
         let keys: Vec<_> = self
             .subnets

@@ -13,6 +13,7 @@ mod sealer;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod traits;
 mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use withy_common::{checksum, header};
+use withy_common::{checksum, header, label::Label};
 
 use super::{
     Tally, Traffic,
@@ -108,6 +108,18 @@ impl Sealer {
         buffer[end..end + ICV].copy_from_slice(&icv);
         self.tally.add(inner.length);
         Ok(usize::from(total))
+    }
+
+    /// Leaves word in a sealed packet what it is taken for, for the programs.
+    pub fn label(packet: &mut [u8], label: Label) {
+        if label == Label::default() {
+            return;
+        }
+        let word = label.identification().to_be_bytes();
+        let mut change = checksum::Change::of(u16::from_ne_bytes([packet[10], packet[11]]));
+        change.replace(0, u16::from_ne_bytes(word));
+        packet[4..6].copy_from_slice(&word);
+        packet[10..12].copy_from_slice(&change.checksum().to_ne_bytes());
     }
 
     /// Takes the next sequence number, which no other packet of the SA has or will have.

@@ -11,10 +11,12 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
+use withy_common::label::Label;
 
 use super::{
     Opener, Refused, Sealer, Traffic, Unusable,
     inner::{Inner, ipv4_addresses},
+    traits::Telling,
 };
 use crate::{
     config::{Endpoints, Resequence, Subnets, TunnelName},
@@ -54,6 +56,7 @@ struct Egress {
     local: Vec<Ipv4Net>,
     /// The one in use.
     sa: Option<Arc<Known<Sealer>>>,
+    telling: Option<Telling>,
 }
 
 impl Outbound {
@@ -81,17 +84,19 @@ impl Outbound {
             new.tunnels.push(Egress {
                 local: tunnel.subnets.local.clone(),
                 sa: in_use,
+                telling: Telling::of(tunnel),
             });
         }
         (new, failed)
     }
 
-    /// Finds the SA in use of the tunnel to a packet's destination. The packet may be a super-packet.
+    /// Finds the SA in use of the tunnel to a packet's destination, and what the packet is taken for. It may be a super-packet; those that
+    /// it stands for have `longest` bytes at the most.
     ///
     /// # Errors
     ///
     /// It must not leave.
-    pub fn find(&self, packet: &[u8]) -> Result<&Sealer, Refused> {
+    pub fn find(&self, packet: &[u8], longest: usize) -> Result<(&Sealer, Label), Refused> {
         Inner::read(packet)?;
         let (source, destination) = ipv4_addresses(packet).ok_or(Refused::NoTunnel)?;
         let (_, (last, tunnel)) = self
@@ -107,7 +112,9 @@ impl Outbound {
             return Err(Refused::Selector);
         }
         let known = tunnel.sa.as_ref().ok_or(Refused::NoSa)?;
-        Ok(&known.sa)
+        let telling = tunnel.telling.as_ref();
+        let label = telling.map_or(Label::default(), |telling| telling.label(packet, longest));
+        Ok((&known.sa, label))
     }
 
     /// What went through an SA.
@@ -130,6 +137,7 @@ struct Ingress {
     known: Arc<Known<Opener>>,
     subnets: Arc<Subnets>,
     resequence: Resequence,
+    telling: Option<Arc<Telling>>,
 }
 
 /// A packet that was inside an ESP packet.
@@ -143,6 +151,8 @@ pub struct Opened {
     pub spi: u32,
     /// Whether its tunnel's packets are put back in order.
     pub resequence: Resequence,
+    /// Whether it waits for those before it.
+    pub waits: bool,
 }
 
 impl Inbound {
@@ -152,6 +162,7 @@ impl Inbound {
         let (mut new, mut failed) = (Self::default(), Failed::new());
         for (name, tunnel) in running {
             let subnets = Arc::new(tunnel.subnets.clone());
+            let telling = Telling::of(tunnel).map(Arc::new);
             for sa in &tunnel.inbound {
                 let (local, remote) = (tunnel.endpoints.local, tunnel.endpoints.remote);
                 let make = || Opener::new(remote, local, sa.spi, &sa.key, tunnel.replay_window);
@@ -164,6 +175,7 @@ impl Inbound {
                             known,
                             subnets,
                             resequence: tunnel.resequence,
+                            telling: telling.clone(),
                         };
                         new.sas.insert(sa.spi.get(), ingress);
                     }
@@ -190,11 +202,14 @@ impl Inbound {
         if !within(&subnets.remote, &source) || !within(&subnets.local, &destination) {
             return Err(Refused::Selector);
         }
+        let telling = ingress.telling.as_ref();
+        let waits = telling.is_none_or(|telling| telling.waits(&packet[inner.clone()]));
         Ok(Opened {
             inner,
             number,
             spi,
             resequence: ingress.resequence,
+            waits,
         })
     }
 

@@ -8,6 +8,8 @@ use super::{Confidence, Estimate, PACKET, Present, Received, early::Early, ivc::
 const TARGET: f64 = 0.025;
 /// So many packets at least, on the slowest IVC and together: TCP needs some to notice that one is lost.
 const FEW: (f64, f64) = (3.0, 8.0);
+/// How long while there are packets that must not wait, in seconds.
+const BRIEF: f64 = 0.005;
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
@@ -23,6 +25,10 @@ const PACKETS: f64 = 8.0;
 pub struct Plan<K: Ord> {
     /// How long after now a packet may arrive at the latest.
     pub horizon: Duration,
+    /// The same for bulk while there are packets that must not wait.
+    pub calm: Duration,
+    /// How long bulk may be queued on an IVC meanwhile.
+    pub brief: Duration,
     /// How many of 2^32 packets are to be marked or dropped.
     pub early: u32,
     /// The IVCs.
@@ -165,6 +171,8 @@ impl<K: Ord + Clone> Bond<K> {
             (key, term)
         });
         Plan {
+            calm: duration(level.horizon(0.0)),
+            brief: duration(level.brief),
             horizon: duration(level.horizon(burst.as_secs_f64())),
             early,
             ivcs: ivcs.collect(),
@@ -199,6 +207,8 @@ struct Level {
     /// How long packets are to be queued on the slowest IVC, and how much longer while that has no meaning.
     target: f64,
     allowance: f64,
+    /// How long while there are packets that must not wait.
+    brief: f64,
     /// How long they are queued.
     queue: f64,
     /// How late packets may arrive at most, or some queue overflows.
@@ -224,12 +234,14 @@ impl Level {
         let ends = used.iter().map(|ivc| ivc.latency + ivc.queue);
         let packet = most(|ivc| PACKET / ivc.rate, &used);
         let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
+        let jitter = 1.3 * most(|ivc| ivc.jitter, &used);
         Self {
             least,
             spread,
-            target: (TARGET + 1.3 * most(|ivc| ivc.jitter, &used))
+            target: (TARGET + jitter)
                 .max(FEW.0 * packet)
                 .max(FEW.1 * PACKET / sum.max(1.0)),
+            brief: BRIEF + jitter,
             allowance: if unsure > sum / 2.0 {
                 (2.0 * trip).clamp(UNKNOWN.0, UNKNOWN.1)
             } else {

@@ -70,6 +70,12 @@ impl<'a> Cut<'a> {
         self.packet
     }
 
+    /// How long the longest packet is that it stands for, in bytes.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.headers.total.min(self.headers.all + self.segment)
+    }
+
     /// How many packets it stands for; at least one.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -44,6 +44,8 @@ pub struct Arrival {
     pub time: Time,
     /// What it is to its connection.
     pub kin: Kin,
+    /// Whether it waits for those before it; others wait for it in any case.
+    pub waits: bool,
 }
 
 /// A packet that waits.
@@ -144,7 +146,10 @@ impl<P> Resequencer<P> {
         if seen.too_late {
             self.figures.too_late += 1;
             self.pass(arrival.kin, packet, &mut deliver);
-        } else if !self.gaps.settled_before(arrival.number) && !self.flows.follows(&arrival.kin) {
+        } else if arrival.waits
+            && !self.gaps.settled_before(arrival.number)
+            && !self.flows.follows(&arrival.kin)
+        {
             self.hold(&arrival, packet);
         } else {
             // What waits with a lower number goes first where nothing is missing before it.

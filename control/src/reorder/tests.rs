@@ -21,6 +21,7 @@ fn other(number: u64, slot: usize, time: Duration) -> Arrival {
             flow: 0,
             bytes: None,
         },
+        waits: true,
     }
 }
 
@@ -62,6 +63,26 @@ fn what_overtakes_waits_for_what_it_overtook() {
     assert_eq!(numbers(&out), [6, 7, 8, 9, 10]);
     assert_eq!(out[4].1, ms(9));
     assert_eq!((figures.late, figures.held, figures.lost), (1, 2, 0));
+}
+
+#[test]
+fn what_must_not_wait_overtakes_and_is_waited_for() {
+    let urgent = |number, slot, time| Arrival {
+        waits: false,
+        ..other(number, slot, time)
+    };
+    let arrivals = [
+        other(0, 1, ms(0)),
+        other(2, 0, ms(1)),
+        urgent(4, 0, ms(2)),
+        other(5, 0, ms(3)),
+        // Late, as all that the slower link carries.
+        urgent(1, 1, ms(8)),
+        other(3, 1, ms(9)),
+    ];
+    let (out, _) = play(&arrivals);
+    let expected = [(0, 0), (4, 2), (1, 8), (2, 8), (3, 9), (5, 9)];
+    assert_eq!(out, expected.map(|(number, at)| (number, ms(at))));
 }
 
 #[test]
@@ -117,6 +138,7 @@ fn a_loss_of_one_connection_holds_up_no_other() {
             flow,
             bytes: Some((first, first + 100)),
         },
+        waits: true,
     };
     let arrivals = [
         segment(0, 0, 0, 1, 1_000),
@@ -142,6 +164,7 @@ fn what_is_sent_again_does_not_wait() {
             flow: 1,
             bytes: Some((first, first.wrapping_add(100))),
         },
+        waits: true,
     };
     let arrivals = [
         segment(0, 0, 0, u32::MAX - 49),
@@ -215,6 +238,7 @@ fn arrivals(sent: &[Sent], latencies: &[u64; 4], tcp: bool) -> Vec<Arrival> {
             slot,
             time: ms(at),
             kin,
+            waits: true,
         };
         if !packet.lost {
             arrivals.push(arrival);

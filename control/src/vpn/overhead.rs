@@ -15,11 +15,17 @@ const TCP_HEADERS: u32 = 40;
 /// bytes, outer IPv4 header included; 0 where not even an empty one fits.
 #[must_use]
 pub fn inner(suite: Suite, outer: u32) -> u32 {
-    let around =
-        u32::from(header::LEN) + ESP_HEADER + bytes(suite.iv_len()) + bytes(suite.icv_len());
+    let around = expansion(suite) - ESP_TRAILER;
     // Ciphertext is padded to the cipher's block, and to 4 bytes at least.
     let block = bytes(suite.block_size()).max(4);
     (outer.saturating_sub(around) / block * block).saturating_sub(ESP_TRAILER)
+}
+
+/// Returns by how many bytes an ESP packet, outer IPv4 header included, is longer at least than the one inside.
+#[must_use]
+pub fn expansion(suite: Suite) -> u32 {
+    let fields = bytes(suite.iv_len()) + bytes(suite.icv_len());
+    u32::from(header::LEN) + ESP_HEADER + fields + ESP_TRAILER
 }
 
 /// Returns TCP's largest segment in bytes for inner packets of at most `inner` bytes.
@@ -45,6 +51,7 @@ mod tests {
         assert_eq!(inner(Suite::AesCbc256HmacSha256, 1500), 1438);
         assert_eq!(inner(Suite::AesGcm128, 50), 0);
         assert_eq!(segment(1446), 1406);
+        assert_eq!(expansion(Suite::AesGcm128), 1500 - 1446);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use withy_common::{classes::Classes, label::Policies};
+
 use crate::{
     config::{
-        Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Resequence, Sa, Setting,
-        SplitPolicy, Subnets, Suite, Tunnel, TunnelName,
+        Class, Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Resequence, Sa,
+        Setting, SplitPolicy, Subnets, Suite, TrafficPolicy, Tunnel, TunnelName,
     },
     reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
 };
@@ -35,6 +37,10 @@ pub struct Running {
     pub replay_window: u32,
     /// Whether packets that arrive are put back in order.
     pub resequence: Resequence,
+    /// By which IVCs packets go that are of none of the classes.
+    pub policy: TrafficPolicy,
+    /// The classes of packets.
+    pub classes: Vec<Class>,
 }
 
 /// An IVC of a running tunnel.
@@ -140,6 +146,8 @@ impl Running {
             inbound: Vec::new(),
             replay_window: 64,
             resequence: Resequence::Auto,
+            policy: TrafficPolicy::Aggregate,
+            classes: Vec::new(),
         }
     }
 }
@@ -154,11 +162,38 @@ impl Running {
             mss: tunnel.mss,
             queue: tunnel.queue,
             resequence: tunnel.resequence,
+            policy: tunnel.policy,
+            classes: tunnel.classes.clone(),
             suite: manual.suite,
             outbound: vec![RunningSa::manual(&manual.outbound)?],
             inbound: vec![RunningSa::manual(&manual.inbound)?],
             replay_window: manual.replay_window,
         })
+    }
+}
+
+impl Running {
+    /// The policies of its classes.
+    #[must_use]
+    pub fn policies(&self) -> Policies {
+        let classes = self.classes.iter();
+        let classes: Vec<_> = classes.map(|class| class.policy.into()).collect();
+        Policies::new(self.policy.into(), &classes)
+    }
+
+    /// By what its packets are told apart, if they are to be: not where there is one policy for all of them that has no use for flows.
+    #[must_use]
+    pub fn telling(&self) -> Option<Classes> {
+        if self.classes.is_empty() && self.policy != TrafficPolicy::Sticky {
+            return None;
+        }
+        let matches: Vec<_> = self
+            .classes
+            .iter()
+            .map(|class| (&class.takes).into())
+            .collect();
+        // No more than there can be: the configuration's checks see to that.
+        Classes::new(&matches)
     }
 }
 

@@ -18,13 +18,13 @@ use crate::{
 /// The link's ends.
 const NEAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
-const LINK: &str = "lk0";
+pub(crate) const LINK: &str = "lk0";
 /// How long a frame may take to arrive.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A link out of the namespace in which programs are run. Test runs happen on its loopback device:
 /// clones leave there, meet the program again, and go on over the link.
-fn link() -> (Netns, Netns) {
+pub(crate) fn link() -> (Netns, Netns) {
     let (near, far) = (Netns::new("near").unwrap(), Netns::new("far").unwrap());
     let end = |netns, number| VethEnd {
         netns,
@@ -38,7 +38,7 @@ fn link() -> (Netns, Netns) {
     (near, far)
 }
 
-fn attach_to_loopback(rig: &mut Rig, netns: &Netns) {
+pub(crate) fn attach_to_loopback(rig: &mut Rig, netns: &Netns) {
     let attachment = Attachment {
         hook: Hook::BundleTx,
         interface: "lo".into(),
@@ -103,7 +103,8 @@ fn clones_leave_as_pieces_of_their_own_length() {
 /// that the next packet could be taken for.
 #[test]
 fn a_lost_clone_is_no_longer_awaited() {
-    let rig = Rig::new(&[(100_000_000, 1), (100_000_000, 1)], Split::Mtu);
+    // So fast that both links are idle again for the second packet.
+    let rig = Rig::new(&[(100_000_000_000, 1), (100_000_000_000, 1)], Split::Mtu);
     let netns = Netns::new("lossy").unwrap();
     let run = |len| {
         let packet = Frame::esp(ENDPOINTS.0, ENDPOINTS.1, len).bytes();

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{PacketHeaders, TransportHeader};
-use withy_common::maps::Split;
+use withy_common::maps::{Split, Subnet};
 
 use crate::{
     packets::tcp,
@@ -13,6 +13,12 @@ use crate::{
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 5);
 const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 168, 2, 9);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
+
+/// A remote subnet without classes.
+const CLAMPED: Subnet = Subnet {
+    mss: 1406,
+    classes: Subnet::NO_CLASSES,
+};
 
 /// The options of a Linux SYN with the given MSS.
 fn options(mss: u16) -> Vec<u8> {
@@ -26,7 +32,7 @@ fn options(mss: u16) -> Vec<u8> {
 fn clamps_syns_of_remote_subnets_in_both_directions() {
     let mut rig = Rig::new(&[], Split::Mtu);
     rig.tables
-        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), 1406)])
+        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), CLAMPED)])
         .unwrap();
     let cases = [
         (
@@ -97,7 +103,7 @@ fn clamps_syns_of_remote_subnets_in_both_directions() {
 fn odd_options_are_left_alone() {
     let mut rig = Rig::new(&[], Split::Mtu);
     rig.tables
-        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), 1406)])
+        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), CLAMPED)])
         .unwrap();
     let cases: [&[u8]; 4] = [
         &[],
@@ -120,10 +126,10 @@ fn odd_options_are_left_alone() {
 fn subnets_that_left_are_no_longer_clamped() {
     let mut rig = Rig::new(&[], Split::Mtu);
     rig.tables
-        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), 1406)])
+        .set_subnets(&[("192.168.2.0/24".parse().unwrap(), CLAMPED)])
         .unwrap();
     rig.tables
-        .set_subnets(&[("192.168.3.0/24".parse().unwrap(), 1406)])
+        .set_subnets(&[("192.168.3.0/24".parse().unwrap(), CLAMPED)])
         .unwrap();
     let packet = tcp(HOST, REMOTE, true, &options(1460));
     assert_eq!(rig.run("lan_in", &packet).packet, packet);

@@ -10,5 +10,6 @@ mod inbound;
 mod lan;
 mod outbound;
 mod packets;
+mod policies;
 mod rig;
 mod verifier;

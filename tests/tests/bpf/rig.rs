@@ -74,6 +74,7 @@ impl Rig {
                 rate,
                 latency_ns: latency * 1_000_000,
                 shift_ns: 0,
+                share: byte_time,
             };
             let key = IvcKey {
                 source: wire(remote(slot)),

@@ -4,6 +4,7 @@
 //! decoding has refused already.
 
 mod addresses;
+mod classes;
 mod engine;
 mod links;
 mod metrics;
@@ -18,6 +19,7 @@ use super::{draft::ConfigDraft, sink::Sink};
 pub(super) fn check(draft: &ConfigDraft, sink: &mut Sink) {
     links::check(draft, sink);
     tunnels::check(draft, sink);
+    classes::check(draft, sink);
     overlap::check(draft, sink);
     addresses::check(draft, sink);
     security::check(draft, sink);

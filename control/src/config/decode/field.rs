@@ -114,6 +114,19 @@ impl<'t> Field<'t> {
         Some(fields.filter_map(|field| item(&field, sink)).collect())
     }
 
+    /// Reads one item, or a list of 1 to `max` of them.
+    pub(super) fn one_or_more<T>(
+        &self,
+        max: usize,
+        sink: &mut Sink,
+        mut item: impl FnMut(&Field<'t>, &mut Sink) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        match &self.node.value {
+            Value::List(_) => self.list(max, sink, item),
+            _ => item(self, sink).map(|item| vec![item]),
+        }
+    }
+
     /// Reads a mapping whose keys are the operator's: the key, with the place of the entry.
     pub(super) fn entries(&self, sink: &mut Sink) -> Option<Vec<(Located<String>, Field<'t>)>> {
         let Value::Map(entries) = &self.node.value else {

@@ -1,5 +1,6 @@
 //! From a tree to a draft: which fields there are, and of which types.
 
+mod class;
 mod field;
 mod gateway;
 mod link;

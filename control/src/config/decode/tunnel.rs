@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{
+    class,
     field::{Field, Map},
     name, peer, security,
 };
@@ -28,6 +29,8 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
     let mss = map.optional("mss", sink, Field::parse);
     let queue = map.optional("queue", sink, queue);
     let resequence = map.optional("resequence", sink, Field::parse);
+    let policy = map.optional("policy", sink, Field::parse);
+    let classes = map.optional("classes", sink, class::decode_all);
     let (keying, endpoints, ivcs) = if is_manual(field) {
         manual(&mut map, sink)
     } else {
@@ -51,6 +54,8 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         mss,
         queue,
         resequence,
+        policy,
+        classes: classes.unwrap_or_default(),
         keying,
     }
 }

@@ -14,6 +14,7 @@ mod quantity;
 mod setting;
 mod spi;
 mod text;
+mod traffic;
 
 pub(crate) use address::{HostAddress, Subnet};
 pub use error::ValueError;
@@ -28,3 +29,4 @@ pub use quantity::{Delay, Rate};
 pub use setting::Setting;
 pub use spi::Spi;
 pub use text::Text;
+pub use traffic::{Dscp, PortRange, Protocol};

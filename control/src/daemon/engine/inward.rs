@@ -155,6 +155,7 @@ impl<'s> Inward<'s> {
                 slot: ivc,
                 time,
                 kin,
+                waits: opened.waits,
             };
             order.push(
                 table,

@@ -156,6 +156,7 @@ mod tests {
                 flow: 1,
                 bytes: None,
             },
+            waits: true,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{io, mem};
 
 use super::Shared;
 use crate::{
-    esp::{HEADROOM, Outbound, Refused, TAILROOM},
+    esp::{HEADROOM, Outbound, Refused, Sealer, TAILROOM},
     kernel::{
         esp::{BATCH, EspSender},
         tun::Queue,
@@ -97,8 +97,9 @@ impl<'s> Outward<'s> {
 
     /// Seals a packet where it lies, and takes its slot for the batch.
     fn whole(&mut self, table: &Outbound, read: &mut Slot, length: usize) -> Result<(), Refused> {
-        let sa = table.find(&read[HEADROOM..HEADROOM + length])?;
+        let (sa, label) = table.find(&read[HEADROOM..HEADROOM + length], length)?;
         let sealed = sa.seal(read, length)?;
+        Sealer::label(read, label);
         mem::swap(read, self.batch.slot());
         self.batch.sealed.push(sealed);
         Ok(())
@@ -106,7 +107,8 @@ impl<'s> Outward<'s> {
 
     /// Cuts a super-packet into the batch's slots, and seals each piece there.
     fn pieces(&mut self, table: &Outbound, cut: &Cut<'_>) -> Result<(), Refused> {
-        let sa = table.find(cut.packet())?;
+        // They are of one class, for they are of one flow.
+        let (sa, label) = table.find(cut.packet(), cut.longest())?;
         for at in 0..cut.count() {
             if self.batch.is_full() {
                 self.flush();
@@ -114,6 +116,7 @@ impl<'s> Outward<'s> {
             let slot = self.batch.slot();
             let length = cut.write(at, packet_room(slot)).ok_or(Refused::Oversized)?;
             let sealed = sa.seal(slot, length)?;
+            Sealer::label(slot, label);
             self.batch.sealed.push(sealed);
         }
         Ok(())

@@ -30,6 +30,8 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Optio
         mss: tunnel.mss,
         queue: tunnel.queue,
         resequence: tunnel.resequence,
+        policy: tunnel.policy,
+        classes: tunnel.classes.clone(),
         suite: agreed.suite,
         outbound: sas(&agreed.outbound)?,
         inbound: sas(&agreed.inbound)?,

@@ -46,8 +46,9 @@ fn packet(from: [u8; 2], to: [u8; 2]) -> Vec<u8> {
 
 fn seal(outbound: &Outbound, packet: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut buffer = [&[0; HEADROOM], packet, &[0; TAILROOM]].concat();
-    let sealer = outbound.find(packet)?;
+    let (sealer, label) = outbound.find(packet, packet.len())?;
     let length = sealer.seal(&mut buffer, packet.len())?;
+    Sealer::label(&mut buffer, label);
     buffer.truncate(length);
     Ok(buffer)
 }

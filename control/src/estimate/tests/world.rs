@@ -8,8 +8,9 @@ use std::{
 };
 
 use withy_common::{
+    label::Policy,
     maps::{Ivc, MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, pick},
+    schedule::{Best, Clocks, Terms, pick},
 };
 
 use super::{
@@ -382,14 +383,9 @@ impl World {
             self.refused += 1;
             return;
         }
-        let picked = pick(
-            &self.svc,
-            &self.clocks,
-            &self.best,
-            now,
-            PACKET,
-            self.svc.horizon_ns,
-        );
+        let terms = Terms::new();
+        terms.any(&self.svc, Policy::Aggregate, false);
+        let picked = pick(&self.svc, &self.clocks, &self.best, now, PACKET, &terms);
         let Ok(slot) = picked else {
             self.refused += 1;
             return;

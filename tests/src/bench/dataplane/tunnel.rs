@@ -36,6 +36,7 @@ pub(super) fn ivc((local, remote): Ends, way: Way, counters: u32) -> Ivc {
         rate,
         latency_ns: 10_000_000,
         shift_ns: 0,
+        share: byte_time,
     }
 }
 
