@@ -83,8 +83,15 @@ fn tunnel(spec: &TunnelSpec, name: &str, here: &Site, there: &Site, peer: &str) 
     format!(
         "  {name}:\n    bundle: all\n    split: {}\n    resequence: {}\n    peer: {peer}\n\
          \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n\
-         \x20   security: {{mode: negotiated, suites: [{}]}}\n",
-        spec.split, spec.resequence, local.0, local.1, remote.0, remote.1, spec.suite,
+         \x20   security: {{mode: negotiated, suites: [{}]}}\n{}",
+        spec.split,
+        spec.resequence,
+        local.0,
+        local.1,
+        remote.0,
+        remote.1,
+        spec.suite,
+        spec.classes(),
     )
 }
 

@@ -45,6 +45,8 @@ pub struct TunnelSpec {
     pub split: SplitPolicy,
     /// Whether packets are put back in order.
     pub resequence: Resequence,
+    /// The classes of packets, as a configuration has them.
+    pub classes: &'static str,
     /// Where links receive.
     pub receive: Receive,
     /// Which links make an IVC.
@@ -67,6 +69,7 @@ impl Default for TunnelSpec {
             suite: Suite::AesGcm128,
             split: SplitPolicy::Mtu,
             resequence: Resequence::Auto,
+            classes: "",
             receive: Receive::Auto,
             pairing: Pairing::Straight,
             queue: None,
@@ -184,6 +187,7 @@ impl TunnelSpec {
         if let Some(queue) = self.queue {
             writeln!(text, "    queue: {} us", queue.as_micros())?;
         }
+        text.push_str(&self.classes());
         text.push_str("    ivcs:\n");
         // Where links are in several IVCs, each IVC has its part of them.
         let sharers = match self.pairing {
@@ -203,6 +207,14 @@ impl TunnelSpec {
             in_file.display(),
         )?;
         Ok(text)
+    }
+
+    /// The line of the classes, if there are any.
+    pub(crate) fn classes(&self) -> String {
+        match self.classes {
+            "" => String::new(),
+            classes => format!("    classes: {classes}\n"),
+        }
     }
 
     pub(crate) fn engine(&self, site: &Site) -> EngineChoice {

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod benches;
+mod classes;
 mod decryption;
 mod engine;
 mod failover;
@@ -123,6 +124,7 @@ pub fn all() -> Vec<Scenario> {
         decryption::SCENARIOS,
         throughput::SCENARIOS,
         benches::SCENARIOS,
+        classes::SCENARIOS,
         failover::SCENARIOS,
         links::SCENARIOS,
         liveness::SCENARIOS,

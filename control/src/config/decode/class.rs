@@ -47,8 +47,7 @@ fn takes(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Takes>> {
     });
     let size = map.optional("size", sink, sizes);
     map.close(sink);
-    let stated = ["dscp", "protocol", "ports", "size"];
-    if field.is_map() && !stated.iter().any(|name| field.has(name)) {
+    if field.is_empty_map() {
         let message = "a class that takes every packet";
         let help = "state dscp, protocol, ports or size; the tunnel's own policy is for all others";
         sink.error(&field.at, message, help);
@@ -82,7 +81,7 @@ fn sizes(field: &Field<'_>, sink: &mut Sink) -> Option<Sizes> {
         at_most: end("at_most", sink),
     };
     map.close(sink);
-    if field.is_map() && !field.has("at_least") && !field.has("at_most") {
+    if field.is_empty_map() {
         sink.error(
             &field.at,
             "no size at all",

@@ -190,6 +190,11 @@ impl<'t> Field<'t> {
         matches!(self.node.value, Value::Map(_))
     }
 
+    /// Returns whether the field is a mapping without entries.
+    pub(super) fn is_empty_map(&self) -> bool {
+        matches!(&self.node.value, Value::Map(entries) if entries.is_empty())
+    }
+
     fn scalar(&self, wanted: &str, sink: &mut Sink) -> Option<&'t str> {
         if let Value::Scalar { text, .. } = &self.node.value {
             return Some(text);
