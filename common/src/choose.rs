@@ -147,14 +147,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        label::{FLOWS, Policy},
+        label::FLOWS,
         maps::Split,
         schedule::tests::{TestClocks, svc},
     };
 
     fn terms(svc: &Svc) -> Terms {
         let terms = Terms::new();
-        terms.any(svc, Policy::Redundant, false);
+        terms.any(svc);
         terms
     }
 

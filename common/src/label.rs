@@ -65,6 +65,12 @@ impl Policies {
         Self(pairs.fold(0, |bits, (policy, at)| bits | (policy as u32) << at))
     }
 
+    /// Whether any class, or what is of none, has a policy.
+    #[must_use]
+    pub fn any(self, policy: Policy) -> bool {
+        (0..=MAX_CLASSES as u32).any(|class| self.policy(Label::new(class, 0)) == policy)
+    }
+
     /// The policy of what has a label.
     #[inline(always)]
     #[must_use]
@@ -208,6 +214,8 @@ mod tests {
             [Policy::Sticky, Policy::Redundant, Policy::Aggregate]
         );
         assert!((3..16).all(|class| of(class) == Policy::Sticky));
+        let any = POLICIES.map(|policy| policies.any(policy));
+        assert_eq!(any, [true, false, true, true]);
         assert_eq!(Policies::new(Policy::Aggregate, &[]), Policies::default());
     }
 

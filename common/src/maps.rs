@@ -2,7 +2,7 @@
 //!
 //! A changed layout needs a new [`LAYOUT`]: pinned maps of another layout are never adopted.
 
-use crate::{label::Policies, scratch::fresh};
+use crate::{label::Policies, schedule::cost, scratch::fresh};
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
 pub const LAYOUT: u32 = 3;
@@ -67,11 +67,16 @@ pub struct Svc {
     pub policies: Policies,
     /// By how many bytes at least ESP packets are longer than those inside, where these are of classes; else 0.
     pub expansion: u32,
+    /// The slot by which a packet arrives first if there are no queues: there bulk leaves hardly any while there are packets that must
+    /// not wait.
+    pub near: u32,
+    /// As [`Self::room`], but of the other IVCs.
+    pub far_room: u32,
     /// How long after now a packet may be predicted to arrive at the latest, in nanoseconds: what would arrive later is dropped.
     pub horizon_ns: u64,
     /// The same for bulk while there are packets that must not wait.
     pub calm_ns: u64,
-    /// How long bulk may be queued on an IVC meanwhile, in nanoseconds.
+    /// How long bulk may be queued on the nearest IVC meanwhile, in nanoseconds.
     pub brief_ns: u64,
     /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
     pub ivcs: [Ivc; MAX_IVCS],
@@ -124,7 +129,7 @@ impl Svc {
             }
             room = room.max(ivc.mtu);
         }
-        Self {
+        let mut svc = Self {
             local,
             index,
             split: split.code(),
@@ -133,11 +138,22 @@ impl Svc {
             early: 0,
             policies: Policies::default(),
             expansion: 0,
+            near: 0,
+            far_room: 0,
             horizon_ns,
             calm_ns: horizon_ns,
             brief_ns: BRIEF_NS,
             ivcs,
-        }
+        };
+        svc.look_for_nearest();
+        svc
+    }
+
+    /// Looks anew which IVC is the nearest, after latencies or rates have changed.
+    pub fn look_for_nearest(&mut self) {
+        self.near = nearest(&self.ivcs);
+        let others = (0..).zip(&self.ivcs).filter(|(slot, _)| *slot != self.near);
+        self.far_room = others.map(|(_, ivc)| ivc.mtu).max().unwrap_or(0);
     }
 
     /// Tells whether a packet is to be marked or dropped early, by a random number.
@@ -160,6 +176,13 @@ impl Svc {
     pub fn ends_at(&self, slot: usize) -> bool {
         slot >= fresh(&self.slots) as usize
     }
+}
+
+/// The slot by which a packet of middling length arrives first if there are no queues; of those that may carry anything, if there are any.
+fn nearest(ivcs: &[Ivc; MAX_IVCS]) -> u32 {
+    let used = (0..).zip(ivcs).filter(|(_, ivc)| ivc.mtu > 0);
+    let nearest = used.min_by_key(|(_, ivc)| ivc.latency_ns.saturating_add(cost(ivc, 500)));
+    nearest.map_or(0, |(slot, _)| slot)
 }
 
 impl Ivc {
@@ -326,7 +349,7 @@ mod tests {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
         assert_eq!(size_of::<Ivc>(), 6 * 4 + 5 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
-        assert_eq!(size_of::<Svc>(), 8 * 4 + 3 * 8 + ivcs);
+        assert_eq!(size_of::<Svc>(), 10 * 4 + 3 * 8 + ivcs);
         assert_eq!(size_of::<SvcState>(), 8 * (2 + MAX_IVCS));
         assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);
@@ -340,12 +363,13 @@ mod tests {
             for (slot, mtu) in used {
                 ivcs[*slot].mtu = *mtu;
             }
+            ivcs[0].latency_ns = 1;
             let svc = Svc::new(1, 0, Split::Mtu, 0, ivcs);
-            (svc.slots, svc.room)
+            (svc.slots, svc.room, svc.near, svc.far_room)
         };
-        assert_eq!(found(&[]), (0, 0));
-        assert_eq!(found(&[(0, 1492), (2, 1500)]), (3, 1500));
-        assert_eq!(found(&[(MAX_IVCS - 1, 1280)]), (16, 1280));
+        assert_eq!(found(&[]), (0, 0, 0, 0));
+        assert_eq!(found(&[(0, 1492), (2, 1500)]), (3, 1500, 2, 1492));
+        assert_eq!(found(&[(MAX_IVCS - 1, 1280)]), (16, 1280, 15, 0));
     }
 
     #[test]

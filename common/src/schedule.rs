@@ -8,9 +8,8 @@
 
 use crate::{
     drops::DropReason,
-    label::Policy,
     maps::{Ivc, MAX_IVCS, SLOT_MASK, Svc},
-    scratch::{Word, fresh},
+    scratch::Word,
 };
 
 /// The virtual clocks of one SVC, by slot, in nanoseconds.
@@ -56,10 +55,14 @@ const ANY: u64 = u64::MAX;
 #[repr(C)]
 pub struct Terms {
     /// The only slot; [`ANY`] for any.
-    slot: Word,
+    only: Word,
+    /// A slot that it is not; [`ANY`] for none.
+    but: Word,
+    /// How long a packet may be to go whole.
+    room: Word,
     /// How long after now it may be predicted to arrive, in nanoseconds.
     latest: Word,
-    /// How long it may be queued on an IVC, in nanoseconds, or for two full packets; 0 for any time.
+    /// How long it may be queued, in nanoseconds, or for two full packets; 0 for any time.
     brief: Word,
 }
 
@@ -70,37 +73,52 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// A packet that may go by any IVC, at any time.
+    /// A packet that may go by no IVC.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            slot: Word::new(ANY),
-            latest: Word::new(u64::MAX),
+            only: Word::new(ANY),
+            but: Word::new(ANY),
+            room: Word::new(0),
+            latest: Word::new(0),
             brief: Word::new(0),
         }
     }
 
-    /// From now on they are those of a packet that may go by any IVC. `urgent` tells whether there are packets that must not wait: nothing
-    /// but the queue that others have left on an IVC makes them wait, so bulk leaves hardly any then.
+    /// From now on the packet may go by any IVC.
     #[inline(always)]
-    pub fn any(&self, svc: &Svc, policy: Policy, urgent: bool) {
-        self.slot.store(ANY);
-        if urgent && policy.is_bulk() {
-            self.latest.store(svc.calm_ns);
-            self.brief.store(svc.brief_ns);
-        } else {
-            self.latest.store(svc.horizon_ns);
-            self.brief.store(0);
-        }
+    pub fn any(&self, svc: &Svc) {
+        self.only.store(ANY);
+        self.but.store(ANY);
+        self.room.store(svc.room.into());
+        self.latest.store(svc.horizon_ns);
+        self.brief.store(0);
     }
 
     /// From now on the packet goes by the IVC in `slot` alone. It may be a slow one: only its queue counts.
     #[inline(always)]
     pub fn only(&self, svc: &Svc, slot: u32) {
         let slot = slot & SLOT_MASK;
-        let latency = svc.ivcs[slot as usize].latency_ns;
-        self.slot.store(slot.into());
-        self.latest.store(self.latest.load().wrapping_add(latency));
+        let ivc = &svc.ivcs[slot as usize];
+        self.only.store(slot.into());
+        self.room.store(ivc.mtu.into());
+        let latest = svc.horizon_ns.wrapping_add(ivc.latency_ns);
+        self.latest.store(latest);
+    }
+
+    /// From now on the packet is bulk that makes way for packets that must not wait. Nothing but the queue that others have left on an IVC
+    /// makes those wait, so bulk leaves hardly any on the nearest: only flows go there that keep to it, for they would be out of order
+    /// if they went by others, too, where they arrive later.
+    #[inline(always)]
+    pub fn make_way(&self, svc: &Svc, near: bool) {
+        if near {
+            self.only(svc, svc.near);
+            self.brief.store(svc.brief_ns);
+        } else {
+            self.but.store(svc.near.into());
+            self.room.store(svc.far_room.into());
+            self.latest.store(svc.calm_ns);
+        }
     }
 
     /// From now on the packet's pieces may go at any time: once one is booked the others follow, for half a packet is worth nothing.
@@ -110,22 +128,19 @@ impl Terms {
         self.brief.store(0);
     }
 
-    /// Tells whether a packet may go by any IVC.
+    /// Tells whether a packet may go by more than one IVC.
     #[inline(always)]
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.slot.load() == ANY
+        self.only.load() == ANY
     }
 
     /// How long a packet may be to go whole.
     #[inline(always)]
     #[must_use]
-    pub fn room(&self, svc: &Svc) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "masked")]
-        match self.slot.load() {
-            ANY => fresh(&svc.room),
-            slot => svc.ivcs[slot as usize & (MAX_IVCS - 1)].room(),
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "an MTU")]
+    pub fn room(&self) -> u32 {
+        self.room.load() as u32
     }
 
     /// How long after now a packet may be predicted to arrive, in nanoseconds.
@@ -139,8 +154,8 @@ impl Terms {
     #[inline(always)]
     #[must_use]
     pub fn admits(&self, slot: usize, ivc: &Ivc, queue: u64) -> bool {
-        let only = self.slot.load();
-        if only != ANY && only != slot as u64 {
+        let only = self.only.load();
+        if only != ANY && only != slot as u64 || self.but.load() == slot as u64 {
             return false;
         }
         let brief = self.brief.load();
@@ -215,7 +230,7 @@ pub fn pick<C: Clocks>(
     len: u16,
     terms: &Terms,
 ) -> Result<u32, DropReason> {
-    let room = terms.room(svc);
+    let room = terms.room();
     if room < u32::from(len) {
         return Err(match room {
             0 => DropReason::TxNoIvc,
@@ -255,8 +270,9 @@ pub(crate) mod tests {
     use crate::maps::Split;
 
     /// Terms of an SVC that lets packets arrive as late as `latest`.
-    fn by(latest: u64) -> Terms {
+    fn by(svc: &Svc, latest: u64) -> Terms {
         let terms = Terms::new();
+        terms.any(svc);
         terms.latest.store(latest);
         terms
     }
@@ -303,18 +319,18 @@ pub(crate) mod tests {
         let clocks = TestClocks::default();
         let mut svc = svc(&[(1_000_000, 1)], Split::Mtu);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 1501, &by(u64::MAX)),
+            pick(&svc, &clocks, &Best::new(), 0, 1501, &by(&svc, u64::MAX)),
             Err(DropReason::TxTooBig)
         );
         // The latency alone is 1 ms, and 114 bytes take 912 us.
         clocks.0[0].set(1);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 100, &by(1_912_000)),
+            pick(&svc, &clocks, &Best::new(), 0, 100, &by(&svc, 1_912_000)),
             Err(DropReason::TxQueueFull)
         );
         svc = Svc::new(1, 0, Split::Mtu, 100, [Ivc::default(); MAX_IVCS]);
         assert_eq!(
-            pick(&svc, &clocks, &Best::new(), 0, 100, &by(100)),
+            pick(&svc, &clocks, &Best::new(), 0, 100, &by(&svc, 100)),
             Err(DropReason::TxNoIvc)
         );
     }
@@ -349,7 +365,7 @@ pub(crate) mod tests {
         let svc = svc(&[(8_000_000, 10), (8_000_000, 300)], Split::Mtu);
         let mut picks = [0_u32; 2];
         let horizon = 325_000_000;
-        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(horizon)) {
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(&svc, horizon)) {
             if slot == 1 && picks[1] == 0 {
                 assert!(clocks.read(0) >= 288_000_000);
             }
@@ -359,9 +375,30 @@ pub(crate) mod tests {
         assert_eq!(picks, [210, 16]);
         // Where nobody waits for the far one, nothing goes there.
         let clocks = TestClocks::default();
-        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(35_000_000)) {
+        while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(&svc, 35_000_000)) {
             assert_eq!(slot, 0);
         }
+    }
+
+    #[test]
+    fn bulk_that_makes_way_goes_by_the_nearest_link_or_by_the_others() {
+        let links = [(8_000_000, 40), (8_000_000, 10), (4_000_000, 30)];
+        let mut svc = svc(&links, Split::Mtu);
+        svc.calm_ns = 60_000_000;
+        assert_eq!((svc.near, svc.far_room), (1, 1500));
+        let fill = |near| {
+            let (clocks, terms) = (TestClocks::default(), Terms::new());
+            let mut picks = [0_u32; 3];
+            terms.any(&svc);
+            terms.make_way(&svc, near);
+            while let Ok(slot) = pick(&svc, &clocks, &Best::new(), 0, 1486, &terms) {
+                picks[slot as usize] += 1;
+            }
+            picks
+        };
+        // 1.5 and 3 ms each: 5 ms of queue, and 20 and 30 ms that come in time.
+        assert_eq!(fill(true), [0, 4, 0]);
+        assert_eq!(fill(false), [13, 0, 10]);
     }
 
     #[test]
@@ -369,7 +406,7 @@ pub(crate) mod tests {
         let clocks = TestClocks::default();
         let svc = svc(&[(8_000_000, 10), (1_000_000, 10)], Split::Mtu);
         let picks: Vec<_> = (0..18)
-            .map(|_| pick(&svc, &clocks, &Best::new(), 0, 1486, &by(u64::MAX)).unwrap())
+            .map(|_| pick(&svc, &clocks, &Best::new(), 0, 1486, &by(&svc, u64::MAX)).unwrap())
             .collect();
         assert_eq!(picks.iter().filter(|slot| **slot == 1).count(), 2);
         assert_eq!(picks[0], 0);
@@ -389,7 +426,7 @@ pub(crate) mod tests {
             let slowest = links.iter().map(|link| 1500 * 8 * 1_000_000_000 / link.0).max().unwrap_or(0);
             let horizon = 50_000_000 + 10 * slowest;
             while clocks.0.iter().take(links.len()).any(|clock| clock.get() < horizon) {
-                let slot = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(u64::MAX)).unwrap() as usize;
+                let slot = pick(&svc, &clocks, &Best::new(), 0, 1486, &by(&svc, u64::MAX)).unwrap() as usize;
                 sent[slot] += 1500;
                 let arrival = clocks.0[slot].get() + svc.ivcs[slot].latency_ns;
                 // Ties aside, the greedy choice never arrives before an earlier packet's arrival by

@@ -173,7 +173,7 @@ fn fewest<C: Clocks>(
     payload: u16,
     plan: &Plan,
 ) -> Result<(), DropReason> {
-    let room = (plan.terms.room(svc).saturating_sub(LEN.into()) & 0xfff8) as u16;
+    let room = (plan.terms.room().saturating_sub(LEN.into()) & 0xfff8) as u16;
     if room < 8 {
         return Err(DropReason::TxTooBig);
     }
@@ -368,10 +368,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        label::Policy,
-        schedule::tests::{TestClocks, svc},
-    };
+    use crate::schedule::tests::{TestClocks, svc};
 
     /// Plans one packet and returns its pieces as (slot, offset, payload).
     fn pieces(
@@ -380,7 +377,7 @@ mod tests {
         payload: u16,
     ) -> Result<Vec<(u32, u16, u16)>, DropReason> {
         let found = Plan::new();
-        found.terms().any(svc, Policy::Aggregate, false);
+        found.terms().any(svc);
         plan(svc, clocks, 0, payload, &found)?;
         let mut offset = 0;
         Ok((0..found.count())

@@ -46,7 +46,7 @@ pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
     }
     let run = Run::new(svc, awaiting)?;
     let mut header = header;
-    run.terms().any(svc, Policy::LowestLatency, false);
+    run.terms().any(svc);
     match copy {
         Some(slot) => run.terms().only(svc, slot),
         None => steer(ctx, &run, shim, &mut header)?,
@@ -117,33 +117,51 @@ fn steer(
     let svc = run.svc;
     let mut label = Label::default();
     let mut policy = Policy::Aggregate;
+    let mut urgent = false;
     if svc.has_policies() {
         label = classify::label(ctx, svc, shim, header);
         policy = svc.policies.policy(label);
-        run.terms().any(svc, policy, run.is_urgent(policy));
+        urgent = run.is_urgent(policy);
     }
     if policy.is_bulk() {
         // SAFETY: the helper has no preconditions.
         outbound::slow_down(svc, header, unsafe { bpf_get_prandom_u32() })?;
-    }
-    match policy {
-        Policy::Aggregate | Policy::LowestLatency => {}
-        Policy::Sticky => {
-            let slot = choose::flow(svc, run.scratch.best(), label.flow())?;
-            run.terms().only(svc, slot);
-        }
-        Policy::Redundant => {
-            let (clocks, len) = (run.clocks(), header.total_len());
-            let best = run.scratch.best();
-            let (first, second) = choose::pair(svc, &clocks, best, run.now, len, run.terms())?;
-            if let Some(second) = second {
-                send_copy(ctx, run, *header, second)?;
-                // The copy's terms were in the same place.
-                run.terms().any(svc, policy, false);
-            }
-            run.terms().only(svc, first);
+        if urgent || matches!(policy, Policy::Sticky) {
+            keep_to(run, policy, urgent, label.flow())?;
         }
     }
+    if matches!(policy, Policy::Redundant) {
+        twice(ctx, run, header)?;
+    }
+    Ok(())
+}
+
+/// Lets a packet go where its flow goes.
+#[inline(always)]
+fn keep_to(run: &Run, policy: Policy, urgent: bool, flow: u32) -> Result<(), DropReason> {
+    let svc = run.svc;
+    let slot = choose::flow(svc, run.scratch.best(), flow)?;
+    let near = slot == svc.near;
+    if urgent && (near || matches!(policy, Policy::Aggregate)) {
+        run.terms().make_way(svc, near);
+    } else {
+        run.terms().only(svc, slot);
+    }
+    Ok(())
+}
+
+/// Sends a copy of a packet if it can go by two IVCs, and lets the packet go by the one.
+#[inline(always)]
+fn twice(ctx: &TcContext, run: &Run, header: &Ipv4Header) -> Result<(), DropReason> {
+    let (svc, best) = (run.svc, run.scratch.best());
+    let (clocks, len) = (run.clocks(), header.total_len());
+    let (first, second) = choose::pair(svc, &clocks, best, run.now, len, run.terms())?;
+    if let Some(second) = second {
+        send_copy(ctx, run, *header, second)?;
+        // The copy's terms were in the same place.
+        run.terms().any(svc);
+    }
+    run.terms().only(svc, first);
     Ok(())
 }
 

@@ -52,6 +52,7 @@ impl Steering {
         }
         (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
         svc.brief_ns = self.brief_ns;
+        svc.look_for_nearest();
         svc.early = self.early;
         svc
     }
@@ -113,6 +114,7 @@ mod tests {
         let steered = steering.steer(svc);
         assert_eq!((steered.horizon_ns, steered.early), (900, 4));
         assert_eq!((steered.calm_ns, steered.brief_ns), (800, 70));
+        assert_eq!(steered.near, 0);
         let of = |slot: usize| {
             let ivc = &steered.ivcs[slot];
             (ivc.rate, ivc.latency_ns, ivc.shift_ns.cast_signed())

@@ -32,6 +32,9 @@ pub enum Refused {
     /// It came before.
     #[error("a replayed packet")]
     Replayed,
+    /// It came before, and the other gateway is taken to send copies.
+    #[error("a second copy")]
+    Copied,
     /// It is older than anything that the window remembers.
     #[error("older than the anti-replay window")]
     Old,
@@ -60,7 +63,7 @@ pub enum Refused {
 
 impl Refused {
     /// All reasons.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotIp,
         Self::Oversized,
         Self::Exhausted,
@@ -70,6 +73,7 @@ impl Refused {
         Self::UnknownSpi,
         Self::Length,
         Self::Replayed,
+        Self::Copied,
         Self::Old,
         Self::Forged,
         Self::Padding,
@@ -93,6 +97,7 @@ impl Refused {
             Self::UnknownSpi => "esp_unknown_spi",
             Self::Length => "esp_length",
             Self::Replayed => "esp_replayed",
+            Self::Copied => "esp_copied",
             Self::Old => "esp_old",
             Self::Forged => "esp_forged",
             Self::Padding => "esp_padding",

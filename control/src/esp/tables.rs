@@ -56,7 +56,7 @@ struct Egress {
     local: Vec<Ipv4Net>,
     /// The one in use.
     sa: Option<Arc<Known<Sealer>>>,
-    telling: Option<Telling>,
+    telling: Telling,
 }
 
 impl Outbound {
@@ -112,9 +112,7 @@ impl Outbound {
             return Err(Refused::Selector);
         }
         let known = tunnel.sa.as_ref().ok_or(Refused::NoSa)?;
-        let telling = tunnel.telling.as_ref();
-        let label = telling.map_or(Label::default(), |telling| telling.label(packet, longest));
-        Ok((&known.sa, label))
+        Ok((&known.sa, tunnel.telling.label(packet, longest)))
     }
 
     /// What went through an SA.
@@ -137,7 +135,17 @@ struct Ingress {
     known: Arc<Known<Opener>>,
     subnets: Arc<Subnets>,
     resequence: Resequence,
-    telling: Option<Arc<Telling>>,
+    telling: Arc<Telling>,
+}
+
+impl Ingress {
+    /// A packet that comes again is a copy where there are any. A replay is the same in every bit, and no harm is done by either.
+    fn refused(&self, refused: Refused) -> Refused {
+        match refused {
+            Refused::Replayed if self.telling.expects_copies() => Refused::Copied,
+            _ => refused,
+        }
+    }
 }
 
 /// A packet that was inside an ESP packet.
@@ -162,7 +170,7 @@ impl Inbound {
         let (mut new, mut failed) = (Self::default(), Failed::new());
         for (name, tunnel) in running {
             let subnets = Arc::new(tunnel.subnets.clone());
-            let telling = Telling::of(tunnel).map(Arc::new);
+            let telling = Arc::new(Telling::of(tunnel));
             for sa in &tunnel.inbound {
                 let (local, remote) = (tunnel.endpoints.local, tunnel.endpoints.remote);
                 let make = || Opener::new(remote, local, sa.spi, &sa.key, tunnel.replay_window);
@@ -175,7 +183,7 @@ impl Inbound {
                             known,
                             subnets,
                             resequence: tunnel.resequence,
-                            telling: telling.clone(),
+                            telling: Arc::clone(&telling),
                         };
                         new.sas.insert(sa.spi.get(), ingress);
                     }
@@ -194,7 +202,8 @@ impl Inbound {
     pub fn open(&self, packet: &mut [u8]) -> Result<Opened, Refused> {
         let spi = Opener::spi_of(packet).ok_or(Refused::Length)?;
         let ingress = self.sas.get(&spi).ok_or(Refused::UnknownSpi)?;
-        let (inner, number) = ingress.known.sa.open_numbered(packet)?;
+        let opened = ingress.known.sa.open_numbered(packet);
+        let (inner, number) = opened.map_err(|refused| ingress.refused(refused))?;
         let (source, destination) =
             ipv4_addresses(&packet[inner.clone()]).ok_or(Refused::NoTunnel)?;
         let within = |subnets: &[Ipv4Net], address| subnets.iter().any(|net| net.contains(address));
@@ -202,8 +211,7 @@ impl Inbound {
         if !within(&subnets.remote, &source) || !within(&subnets.local, &destination) {
             return Err(Refused::Selector);
         }
-        let telling = ingress.telling.as_ref();
-        let waits = telling.is_none_or(|telling| telling.waits(&packet[inner.clone()]));
+        let waits = ingress.telling.waits(&packet[inner.clone()]);
         Ok(Opened {
             inner,
             number,

@@ -10,28 +10,34 @@ use withy_common::{
 
 use crate::vpn::Running;
 
-/// By what a tunnel's packets are told apart.
+/// By what a tunnel's packets are told apart, and how they are treated.
 #[derive(Debug)]
 pub(super) struct Telling {
-    classes: Classes,
+    /// Nothing where they need not be told apart.
+    classes: Option<Classes>,
     policies: Policies,
 }
 
 impl Telling {
-    /// That of a tunnel, if its packets are to be told apart.
-    pub(super) fn of(tunnel: &Running) -> Option<Self> {
-        Some(Self {
-            classes: tunnel.telling()?,
+    /// That of a tunnel.
+    pub(super) fn of(tunnel: &Running) -> Self {
+        Self {
+            classes: tunnel.telling(),
             policies: tunnel.policies(),
-        })
+        }
     }
 
     /// The label of an IPv4 packet, or of a super-packet that stands for packets of `longest` bytes.
     pub(super) fn label(&self, packet: &[u8], longest: usize) -> Label {
-        let traits = traits(packet, longest);
-        traits.map_or(Label::default(), |traits| {
-            self.classes.label(&traits, &Search::new())
+        let known = self.classes.as_ref().zip(traits(packet, longest));
+        known.map_or(Label::default(), |(classes, traits)| {
+            classes.label(&traits, &Search::new())
         })
+    }
+
+    /// Whether packets come twice on purpose.
+    pub(super) fn expects_copies(&self) -> bool {
+        self.policies.any(Policy::Redundant)
     }
 
     /// Whether a packet that has come waits for those before it. What goes by one IVC keeps its order anyway, and what must not wait must

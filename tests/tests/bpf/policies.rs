@@ -242,28 +242,31 @@ fn flows_stay_on_one_ivc_with_either_engine() {
 
 #[test]
 fn bulk_leaves_room_for_what_must_not_wait() {
-    let fill = |rig: &Rig, class| {
+    let fill_with = |rig: &Rig, label| {
         let mut count = 0;
-        while own(rig, Label::new(class, 0), 1400).is_some() {
+        while own(rig, label, 1400).is_some() {
             count += 1;
         }
         count
     };
+    let fill = |rig: &Rig, class| fill_with(rig, Label::new(class, 0));
     let links = [(1_000_000, 10), (1_000_000, 20)];
     // 11.5 ms each. The queue may be 100 ms behind the slower link.
     let plain = rig(&links, |_| {});
     let count = fill(&plain, 0);
     assert!((16..20).contains(&count), "{count}");
-    // Now three packets on each are the most.
+    // Now flows keep to either; three packets on the nearer are the most, and what is queued on the other arrives as late as before.
     let urgent = rig(&links, |_| {});
     assert!(own(&urgent, Label::new(1, 0), 60).is_some());
-    let count = fill(&urgent, 0);
-    assert!((4..8).contains(&count), "{count}");
-    assert_eq!(fill(&urgent, 3), 0);
+    let count: Vec<_> = (0..8)
+        .map(|flow| fill_with(&urgent, Label::new(0, flow)))
+        .filter(|count| *count > 0)
+        .collect();
+    assert!(matches!(count[..], [3, 8 | 9] | [8 | 9, 3]), "{count:?}");
     assert!(urgent.drops("tx_queue_full") > 0);
     // And still there is room.
     assert!(own(&urgent, Label::new(1, 0), 60).is_some());
-    assert!(fill(&urgent, 1) > 10);
+    assert!(fill(&urgent, 1) > 4);
 }
 
 #[test]

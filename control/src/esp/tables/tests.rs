@@ -1,7 +1,8 @@
-use withy_common::header::ESP;
+use withy_common::{checksum, header::ESP, label::Label};
 
 use super::*;
 use crate::{
+    config::{Class, Takes, TrafficPolicy},
     esp::{HEADROOM, TAILROOM},
     reconcile::objects::Spi,
     suite::Suite,
@@ -139,6 +140,86 @@ fn what_is_inside_must_be_of_the_tunnel() {
     for (from, to) in [([9, 1], [3, 1]), ([2, 1], [9, 1]), ([3, 1], [2, 1])] {
         let mut sealed = seal(&outbound, &packet(from, to)).unwrap();
         assert_eq!(inbound.open(&mut sealed), Err(Refused::Selector));
+    }
+}
+
+/// Calls are copied, and flows of TCP stay on one IVC.
+fn with_classes((name, mut running): (TunnelName, Running)) -> (TunnelName, Running) {
+    let class = |takes, policy| Class { takes, policy };
+    let calls = Takes {
+        dscp: vec!["ef".parse().unwrap()],
+        ..Takes::default()
+    };
+    let tcp = Takes {
+        protocol: vec!["tcp".parse().unwrap()],
+        ports: vec!["443".parse().unwrap()],
+        ..Takes::default()
+    };
+    running.classes = vec![
+        class(calls, TrafficPolicy::Redundant),
+        class(tcp, TrafficPolicy::Sticky),
+    ];
+    (name, running)
+}
+
+/// A segment between ports.
+fn segment(ports: [u16; 2]) -> Vec<u8> {
+    let mut packet = packet([2, 1], [3, 1]);
+    (packet[3], packet[9]) = (40, 6);
+    packet.extend(ports.map(u16::to_be_bytes).concat());
+    packet.resize(40, 0);
+    packet
+}
+
+#[test]
+fn sealed_packets_say_what_they_are_taken_for() {
+    let (outbound, _) =
+        Outbound::default().follow(&[with_classes(tunnel(1, false, &[0x1000]))].into());
+    let label = |packet: &[u8]| {
+        let sealed = seal(&outbound, packet).unwrap();
+        let words: Vec<_> = sealed[..20]
+            .chunks(2)
+            .map(|word| u16::from_ne_bytes([word[0], word[1]]))
+            .collect();
+        assert!(checksum::holds(&words));
+        Label::identified(u16::from_be_bytes([sealed[4], sealed[5]]))
+    };
+    let mut call = packet([2, 1], [3, 1]);
+    call[1] = 46 << 2 | 1;
+    assert_eq!(label(&call).class(), 1);
+    assert_eq!(label(&packet([2, 1], [3, 1])).class(), 0);
+    let (here, there) = (
+        label(&segment([443, 50_000])),
+        label(&segment([50_000, 443])),
+    );
+    assert_eq!((here.class(), there.class()), (2, 2));
+    assert_eq!(label(&segment([50_000, 444])).class(), 0);
+    // Only the first of a packet's fragments has ports.
+    let mut fragment = segment([50_000, 443]);
+    fragment[6] = 0x20;
+    assert_eq!(label(&fragment).class(), 0);
+    let flows: std::collections::BTreeSet<_> = (0..100)
+        .map(|port| label(&segment([port, 443])).flow())
+        .collect();
+    assert!(flows.len() > 70, "{flows:?}");
+}
+
+#[test]
+fn copies_are_counted_apart_and_bulk_alone_waits() {
+    let (outbound, _) = Outbound::default().follow(&[tunnel(1, false, &[0x1000])].into());
+    let (inbound, _) =
+        Inbound::default().follow(&[with_classes(tunnel(1, true, &[0x1000]))].into());
+    let mut call = packet([2, 1], [3, 1]);
+    call[1] = 46 << 2;
+    for (inner, waits) in [
+        (call, false),
+        (packet([2, 1], [3, 1]), true),
+        (segment([9, 443]), false),
+    ] {
+        let mut sealed = seal(&outbound, &inner).unwrap();
+        let mut copy = sealed.clone();
+        assert_eq!(inbound.open(&mut sealed).unwrap().waits, waits);
+        assert_eq!(inbound.open(&mut copy), Err(Refused::Copied));
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use withy_common::{
-    label::Policy,
     maps::{Ivc, MAX_IVCS, Split, Svc},
     schedule::{Best, Clocks, Terms, pick},
 };
@@ -384,7 +383,7 @@ impl World {
             return;
         }
         let terms = Terms::new();
-        terms.any(&self.svc, Policy::Aggregate, false);
+        terms.any(&self.svc);
         let picked = pick(&self.svc, &self.clocks, &self.best, now, PACKET, &terms);
         let Ok(slot) = picked else {
             self.refused += 1;
