@@ -46,6 +46,10 @@ const FRACTION: u32 = 16;
 /// Minus the logarithm to the base of 2 of `(number + 1) / 2^32`, in 1/65536, by a hundredth wrong at the most: between powers of two a
 /// cubic stands for the logarithm that has its slopes at both ends. Nothing but arithmetic, so that the verifier has one way to follow.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "32 at the most, and the fraction"
+)]
 const fn minus_log2(number: u32) -> u32 {
     const ONE: u64 = 1 << FRACTION;
     let number = number as u64 + 1;
@@ -58,8 +62,8 @@ const fn minus_log2(number: u32) -> u32 {
     let halvings = 33 - below.count_ones() as u64;
     // From 1 to below 2, less 1.
     let x = ((number << halvings) >> (32 - FRACTION)) - ONE;
-    let bend = 23_639 + 5_374 - (2 * 5_374 * x >> FRACTION);
-    let log2 = x + ((x * (ONE - x) >> FRACTION) * bend >> FRACTION);
+    let bend = 23_639 + 5_374 - ((2 * 5_374 * x) >> FRACTION);
+    let log2 = x + ((((x * (ONE - x)) >> FRACTION) * bend) >> FRACTION);
     ((halvings << FRACTION) - log2) as u32
 }
 
@@ -128,7 +132,7 @@ fn soonest<C: Clocks>(
             break;
         }
         let ivc = &svc.ivcs[slot];
-        if ivc.room() == 0 || slot as u32 == but.slot || ivc.ifindex == but.link {
+        if ivc.room() == 0 || slot as u64 == u64::from(but.slot) || ivc.ifindex == but.link {
             continue;
         }
         let sent = start(ivc, clocks.read(slot), now).wrapping_add(cost(ivc, len));
@@ -141,7 +145,7 @@ fn soonest<C: Clocks>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -229,7 +233,7 @@ mod tests {
             }
             let svc = Svc::new(1, 0, Split::Mtu, 10_000_000_000, ivcs);
             let clocks = TestClocks::default();
-            let of_links: BTreeMap<_, _> = links.iter().map(|(.., link)| (*link, ())).collect();
+            let of_links: BTreeSet<_> = links.iter().map(|(.., link)| *link).collect();
             for len in packets {
                 let (first, second) = pair(&svc, &clocks, &Best::new(), 0, len, &terms(&svc)).unwrap();
                 prop_assert!(Some(first) != second);

@@ -90,6 +90,7 @@ impl Classes {
     /// Finds the label of a packet.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "16 bits each")]
     pub fn label(&self, traits: &Traits, search: &Search) -> Label {
         let mut classes = self.dscp[usize::from(traits.dscp & 63)];
         classes &= self.protocols[usize::from(traits.protocol)];
@@ -200,6 +201,7 @@ mod tests {
     use super::*;
 
     /// What [`Classes::label`] should find, asked one class after another.
+    #[expect(clippy::cast_possible_truncation, reason = "16 bits each")]
     fn first_of(matches: &[Match], traits: &Traits) -> u32 {
         let takes = |wanted: &Match| {
             let ports = [(traits.ports >> 16) as u16, traits.ports as u16];

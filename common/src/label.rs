@@ -68,7 +68,7 @@ impl Policies {
     /// Whether any class, or what is of none, has a policy.
     #[must_use]
     pub fn any(self, policy: Policy) -> bool {
-        (0..=MAX_CLASSES as u32).any(|class| self.policy(Label::new(class, 0)) == policy)
+        (0..16).any(|class| self.policy(Label::new(class, 0)) == policy)
     }
 
     /// The policy of what has a label.
@@ -123,6 +123,7 @@ impl Label {
     /// The IPv4 identification that tells the label.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
     pub const fn identification(self) -> u16 {
         self.0 as u16
     }

@@ -47,17 +47,15 @@ pub fn book<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, cost: u64) 
 
 /// The length of a full packet, in bytes.
 const FULL: u16 = 1500;
-/// Any slot.
+/// All slots.
 const ANY: u64 = u64::MAX;
 
 /// By which IVCs a packet may go, and how late. In eBPF it lives in a map, where what led to it is forgotten.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Terms {
-    /// The only slot; [`ANY`] for any.
-    only: Word,
-    /// A slot that it is not; [`ANY`] for none.
-    but: Word,
+    /// The slots, one bit each.
+    slots: Word,
     /// How long a packet may be to go whole.
     room: Word,
     /// How long after now it may be predicted to arrive, in nanoseconds.
@@ -77,8 +75,7 @@ impl Terms {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            only: Word::new(ANY),
-            but: Word::new(ANY),
+            slots: Word::new(0),
             room: Word::new(0),
             latest: Word::new(0),
             brief: Word::new(0),
@@ -88,8 +85,7 @@ impl Terms {
     /// From now on the packet may go by any IVC.
     #[inline(always)]
     pub fn any(&self, svc: &Svc) {
-        self.only.store(ANY);
-        self.but.store(ANY);
+        self.slots.store(ANY);
         self.room.store(svc.room.into());
         self.latest.store(svc.horizon_ns);
         self.brief.store(0);
@@ -100,7 +96,7 @@ impl Terms {
     pub fn only(&self, svc: &Svc, slot: u32) {
         let slot = slot & SLOT_MASK;
         let ivc = &svc.ivcs[slot as usize];
-        self.only.store(slot.into());
+        self.slots.store(1 << slot);
         self.room.store(ivc.mtu.into());
         let latest = svc.horizon_ns.wrapping_add(ivc.latency_ns);
         self.latest.store(latest);
@@ -115,7 +111,7 @@ impl Terms {
             self.only(svc, svc.near);
             self.brief.store(svc.brief_ns);
         } else {
-            self.but.store(svc.near.into());
+            self.slots.store(!(1 << (svc.near & SLOT_MASK)));
             self.room.store(svc.far_room.into());
             self.latest.store(svc.calm_ns);
         }
@@ -132,7 +128,8 @@ impl Terms {
     #[inline(always)]
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.only.load() == ANY
+        let slots = self.slots.load();
+        slots & slots.wrapping_sub(1) != 0
     }
 
     /// How long a packet may be to go whole.
@@ -154,8 +151,7 @@ impl Terms {
     #[inline(always)]
     #[must_use]
     pub fn admits(&self, slot: usize, ivc: &Ivc, queue: u64) -> bool {
-        let only = self.only.load();
-        if only != ANY && only != slot as u64 || self.but.load() == slot as u64 {
+        if self.slots.load() >> slot & 1 == 0 {
             return false;
         }
         let brief = self.brief.load();

@@ -131,7 +131,13 @@ fn one_flow(stage: &Stage<'_>) -> Result<usize> {
     let before = sent(stage)?;
     let report = stream(stage, 100, 200, 1)?;
     let after = sent(stage)?;
-    ensure!(report.lost() == 0 && report.reordered == 0, "{report:?}");
+    // Processors of the machine may overtake each other, links may not.
+    ensure!(
+        report.lost() == 0 && report.reordered < 5,
+        "{} lost, {} out of order",
+        report.lost(),
+        report.reordered
+    );
     let grown: Vec<_> = before
         .iter()
         .zip(&after)
@@ -178,33 +184,37 @@ fn urgent(ipsec: Ipsec) -> Result<()> {
         Ipsec::Kernel => 3_000,
         Ipsec::Missing => 15_000,
     };
-    let mut medians = Vec::new();
+    let mut found = Vec::new();
     for spec in [TunnelSpec::default(), classes(CLASSES)] {
         play(
             Lab::paired(&links(&[(2 * rate, 10), (rate, 30)])),
             &spec,
             |stage| {
-                medians.push(while_loaded(stage)?);
+                found.push(while_loaded(stage)?);
                 Ok(())
             },
         )?;
     }
-    let [plain, urgent] = medians[..] else {
+    let [plain, urgent] = found[..] else {
         bail!("two measurements");
     };
     // There and back by the nearer link, behind what a queue may be that bulk leaves.
-    ensure!(urgent < Duration::from_millis(20 + 15), "{urgent:?}");
+    ensure!(urgent.0 < Duration::from_millis(20 + 15), "{urgent:?}");
     ensure!(
-        plain > urgent + Duration::from_millis(15),
+        plain.0 > urgent.0 + Duration::from_millis(15),
         "{plain:?} without classes"
+    );
+    ensure!(
+        urgent.1 > plain.1 / 3.0,
+        "transfers get {urgent:?} of {plain:?}"
     );
     Ok(())
 }
 
-/// The median of pings' times during a transfer.
-fn while_loaded(stage: &Stage<'_>) -> Result<Duration> {
+/// The median of pings' times during a transfer, and what that carries, in bits a second.
+fn while_loaded(stage: &Stage<'_>) -> Result<(Duration, f64)> {
     let transfer = stage.transfer("a", Volume::Time(Duration::from_secs(15)))?;
-    let transfer = transfer.connections(4).start()?;
+    let transfer = transfer.connections(12).start()?;
     thread::sleep(Duration::from_secs(3));
     let (from, to) = stage.hosts("a")?;
     let (mut times, start) = (Vec::new(), Instant::now());
@@ -224,26 +234,5 @@ fn while_loaded(stage: &Stage<'_>) -> Result<Duration> {
         "    ping during a transfer: median {median:?}, 95% within {late:?}; {:.3} Mbit/s",
         report.goodput_bps() / 1e6
     );
-    eprintln!("retransmits {}", report.retransmits());
-    let st = status(&stage.a)?;
-    for d in st.drops.iter().filter(|d| d.packets > 0) {
-        eprintln!("  a {} {}", d.reason, d.packets);
-    }
-    for i in &st.tunnels[0].ivcs {
-        eprintln!(
-            "  {} rate {} lat {} tx {} MB",
-            i.link,
-            i.rate_bps,
-            i.latency_seconds,
-            i.tx.bytes as f64 / 1e6
-        );
-    }
-    let st = status(&stage.b)?;
-    for d in st.drops.iter().filter(|d| d.packets > 0) {
-        eprintln!("  b {} {}", d.reason, d.packets);
-    }
-    for l in stage.lab.site("a")?.links() {
-        eprintln!("  {:?}", l.losses());
-    }
-    Ok(median)
+    Ok((median, report.goodput_bps()))
 }

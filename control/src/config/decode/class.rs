@@ -27,32 +27,32 @@ pub(super) fn decode_all(field: &Field<'_>, sink: &mut Sink) -> Option<Vec<Class
 fn decode(field: &Field<'_>, sink: &mut Sink) -> ClassDraft {
     let mut map = field.map(sink);
     let form = "{dscp: …, protocol: …, ports: …, size: …}, or some of them";
-    let takes = map.required("match", form, sink, takes);
+    let takes = map.required("match", form, sink, |field, sink| Some(takes(field, sink)));
     let form = "aggregate, lowest-latency, redundant or sticky";
     let policy = map.required("policy", form, sink, Field::parse);
     map.close(sink);
     ClassDraft { takes, policy }
 }
 
-fn takes(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Takes>> {
+fn takes(field: &Field<'_>, sink: &mut Sink) -> Located<Takes> {
     let mut map = field.map(sink);
     let dscp = map.optional("dscp", sink, |field, sink| {
-        field.one_or_more(MAX_VALUES, sink, |field, sink| field.parse(sink))
+        field.one_or_more(MAX_VALUES, sink, Field::parse)
     });
     let protocol = map.optional("protocol", sink, |field, sink| {
-        field.one_or_more(MAX_VALUES, sink, |field, sink| field.parse(sink))
+        field.one_or_more(MAX_VALUES, sink, Field::parse)
     });
     let ports = map.optional("ports", sink, |field, sink| {
-        field.one_or_more(MAX_RANGES, sink, |field, sink| field.parse(sink))
+        field.one_or_more(MAX_RANGES, sink, Field::parse)
     });
-    let size = map.optional("size", sink, sizes);
+    let size = map.optional("size", sink, |field, sink| Some(sizes(field, sink)));
     map.close(sink);
     if field.is_empty_map() {
         let message = "a class that takes every packet";
         let help = "state dscp, protocol, ports or size; the tunnel's own policy is for all others";
         sink.error(&field.at, message, help);
     }
-    Some(Located {
+    Located {
         value: Takes {
             dscp: values(dscp),
             protocol: values(protocol),
@@ -60,7 +60,7 @@ fn takes(field: &Field<'_>, sink: &mut Sink) -> Option<Located<Takes>> {
             size: size.unwrap_or_default(),
         },
         at: field.at.clone(),
-    })
+    }
 }
 
 fn values<T>(located: Option<Vec<Located<T>>>) -> Vec<T> {
@@ -68,7 +68,7 @@ fn values<T>(located: Option<Vec<Located<T>>>) -> Vec<T> {
     values.map(|located| located.value).collect()
 }
 
-fn sizes(field: &Field<'_>, sink: &mut Sink) -> Option<Sizes> {
+fn sizes(field: &Field<'_>, sink: &mut Sink) -> Sizes {
     let mut map = field.map(sink);
     let mut end = |name, sink: &mut Sink| {
         let end = map.optional(name, sink, |field, sink| {
@@ -93,5 +93,5 @@ fn sizes(field: &Field<'_>, sink: &mut Sink) -> Option<Sizes> {
         let message = format!("no packet has at least {least} and at most {most} bytes");
         sink.error(&field.at, message, "write the smaller one for at_least");
     }
-    Some(sizes)
+    sizes
 }
