@@ -19,6 +19,8 @@ const FURTHEST: f64 = 10.0;
 /// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
 const INTERVALS: (f64, f64) = (0.025, 0.1);
 const PACKETS: f64 = 8.0;
+/// And while it is not known what the link carries: there is much to be learnt from each.
+const MANY: f64 = 4.0;
 
 /// With what the scheduler is programmed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -138,9 +140,14 @@ impl<K: Ord + Clone> Bond<K> {
     /// The time between two marks that an IVC should have while there is load: none are to take much of a slow link.
     #[must_use]
     pub fn interval(&self, key: &K) -> Duration {
-        let rate = self.ivcs.get(key).map_or(f64::MAX, Ivc::rate);
-        let interval = (PACKETS * PACKET / rate).clamp(INTERVALS.0, INTERVALS.1);
-        duration(interval)
+        let Some(ivc) = self.ivcs.get(key) else {
+            return duration(INTERVALS.1);
+        };
+        let packets = match ivc.confidence() {
+            Confidence::Measured => PACKETS,
+            Confidence::Unknown | Confidence::Old => MANY,
+        };
+        duration((packets * PACKET / ivc.rate()).clamp(INTERVALS.0, INTERVALS.1))
     }
 
     /// What is known of an IVC.

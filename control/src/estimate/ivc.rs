@@ -104,6 +104,10 @@ impl Ivc {
         self.rate.value()
     }
 
+    pub(super) fn confidence(&self) -> Confidence {
+        self.rate.confidence()
+    }
+
     /// A mark is sent.
     pub(super) fn sent(&mut self, number: u32, present: &Present) {
         let (at, bytes, queue) = self.account.note(present);
