@@ -262,7 +262,18 @@ fn between(what: &str, found: f64, least: f64, most: f64) -> Result<()> {
 /// What links carry up and down, in Mbit/s.
 const RATES: [(f64, f64); 2] = [(6.0, 3.0), (2.0, 4.0)];
 
-fn speedtests(_: Ipsec) -> Result<()> {
+/// Which part of what links carry is to be found at least: headers beneath IP and caution take some.
+fn part(ipsec: Ipsec) -> f64 {
+    match ipsec {
+        Ipsec::Missing => 0.88,
+        // An emulated machine that stalls leaves links idle.
+        Ipsec::Kernel => 0.6,
+    }
+}
+
+fn speedtests(ipsec: Ipsec) -> Result<()> {
+    let least = part(ipsec);
+
     let mut shapes = links(&[(6_000, 10), (2_000, 20)]);
     for (link, (_, down)) in shapes.iter_mut().zip([(0, 3_000_000), (0, 4_000_000)]) {
         link.down.rate_bps = down;
@@ -273,21 +284,23 @@ fn speedtests(_: Ipsec) -> Result<()> {
         let sum = |way: fn(&(f64, f64)) -> f64| RATES.iter().map(way).sum::<f64>();
         carries(
             &all,
+            least,
             &[("down", sum(|rate| rate.1)), ("up", sum(|rate| rate.0))],
         )?;
         for (ivc, (_, down)) in ivcs(&all[0])?.iter().zip(RATES) {
             between(
                 "a link's part",
                 number(ivc, "rate_bps")? / 1e6,
-                0.85 * down,
+                0.9 * least * down,
                 down,
             )?;
         }
         let one = speedtest(&stage.a, &["--link", "wan1"])?;
-        carries(&one, &[("down", RATES[1].1), ("up", RATES[1].0)])?;
+        carries(&one, least, &[("down", RATES[1].1), ("up", RATES[1].0)])?;
         // Up from here is down from there.
         carries(
             &speedtest(&stage.b, &["--down"])?,
+            least,
             &[("down", sum(|rate| rate.0))],
         )?;
         one_at_a_time(stage)?;
@@ -317,8 +330,8 @@ fn number(value: &Value, key: &str) -> Result<f64> {
         .with_context(|| format!("no {key}: {value}"))
 }
 
-/// Fails unless so many Mbit/s are found each way, of which headers beneath IP and caution take some, with few losses and short queues.
-fn carries(found: &[Value], wanted: &[(&str, f64)]) -> Result<()> {
+/// Fails unless so many Mbit/s are found each way, or this part at least, with few losses and short queues.
+fn carries(found: &[Value], least: f64, wanted: &[(&str, f64)]) -> Result<()> {
     ensure!(found.len() == wanted.len(), "{found:?}");
     for (speed, (direction, mbit)) in found.iter().zip(wanted) {
         println!("    {direction}, {mbit} Mbit/s: {speed}");
@@ -326,7 +339,7 @@ fn carries(found: &[Value], wanted: &[(&str, f64)]) -> Result<()> {
         between(
             "the rate",
             number(speed, "rate_bps")? / 1e6,
-            0.88 * mbit,
+            least * mbit,
             *mbit,
         )?;
         between("the time", number(speed, "seconds")?, 4.5, 6.5)?;
@@ -337,7 +350,7 @@ fn carries(found: &[Value], wanted: &[(&str, f64)]) -> Result<()> {
                 "the delay",
                 number(ivc, "rtt_loaded_seconds")?,
                 idle,
-                idle + 0.15,
+                idle + 0.2,
             )?;
         }
     }
