@@ -250,13 +250,14 @@ fn bulk_leaves_room_for_what_must_not_wait() {
         count
     };
     let fill = |rig: &Rig, class| fill_with(rig, Label::new(class, 0));
-    let links = [(1_000_000, 10), (1_000_000, 20)];
-    // 11.5 ms each. The queue may be 100 ms behind the slower link.
-    let plain = rig(&links, |_| {});
+    // Links so slow that nothing drains meanwhile: 116 ms each. The queue may be a second behind the slower link.
+    let links = [(100_000, 10), (100_000, 20)];
+    let patient = |svc: &mut Svc| (svc.horizon_ns, svc.calm_ns) = (1_020_000_000, 1_020_000_000);
+    let plain = rig(&links, patient);
     let count = fill(&plain, 0);
     assert!((16..20).contains(&count), "{count}");
     // Now flows keep to either; three packets on the nearer are the most, and what is queued on the other arrives as late as before.
-    let urgent = rig(&links, |_| {});
+    let urgent = rig(&links, patient);
     assert!(own(&urgent, Label::new(1, 0), 60).is_some());
     let count: Vec<_> = (0..8)
         .map(|flow| fill_with(&urgent, Label::new(0, flow)))

@@ -7,6 +7,7 @@ use netlink_packet_xfrm::{
     constants::AF_INET,
     state::{DelGetMessage, GetDumpMessage, ModifyMessage},
 };
+use withy_common::label::MARK_MASK;
 use zeroize::Zeroize;
 
 use super::{Netlink, NetlinkError, gone};
@@ -36,6 +37,9 @@ const AES_GCM: &str = "rfc4106(gcm(aes))";
 const CHACHA20_POLY1305: &str = "rfc7539esp(chacha20,poly1305)";
 const AES_CBC: &str = "cbc(aes)";
 const HMAC_SHA256: &str = "hmac(sha256)";
+
+/// The bits of a packet's mark that end with its encryption; the others say what the packet is taken for.
+const CLEARED: u32 = !MARK_MASK;
 
 impl Netlink {
     /// Reads Withy's security associations.
@@ -123,7 +127,7 @@ fn write_association(association: &SecurityAssociation, position: Position) -> M
                 }));
             }
             nlas.push(XfrmAttrs::MarkVal(0));
-            nlas.push(XfrmAttrs::MarkMask(u32::MAX));
+            nlas.push(XfrmAttrs::MarkMask(CLEARED));
             WINDOW_OF_OUTBOUND
         }
         Direction::In(inbound) => inbound.replay_window.packets(),
@@ -259,7 +263,7 @@ fn read_direction(info: &UserSaInfo, attributes: &Attributes) -> Option<Directio
     }
     let path_mtu_discovery = info.flags & XFRM_STATE_NOPMTUDISC == 0;
     match (attributes.mark, attributes.encapsulation) {
-        (Some((0, u32::MAX)), encapsulation) => {
+        (Some((0, CLEARED)), encapsulation) => {
             let udp_encapsulation = match encapsulation {
                 None => false,
                 Some(EncapTmpl {

@@ -32,9 +32,9 @@ pub enum Direction {
 
 /// What only an encrypting association has.
 ///
-/// It also clears `skb->mark` on the packets that it makes (`XFRMA_SET_MARK`), so that marks of
-/// inner packets do not reach the programs of the bundle device. That attribute is also how an
-/// association read from the kernel is known to be an encrypting one: `XFRMA_SA_DIR` exists only
+/// It also clears `skb->mark` on the packets that it makes (`XFRMA_SET_MARK`), all but the label
+/// ([`withy_common::label`]), so that no other marks of inner packets reach the programs of the bundle
+/// device. That attribute is also how an association read from the kernel is known to be an encrypting one: `XFRMA_SA_DIR` exists only
 /// since 6.10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outbound {
