@@ -78,6 +78,9 @@ pub struct Svc {
     pub calm_ns: u64,
     /// How long bulk may be queued on the nearest IVC meanwhile, in nanoseconds.
     pub brief_ns: u64,
+    /// Until when the controller vouches for all this, by the kernel's monotonic clock in nanoseconds. After that nothing is dropped for
+    /// being late: whoever corrects the clocks is gone.
+    pub until_ns: u64,
     /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
     pub ivcs: [Ivc; MAX_IVCS],
 }
@@ -143,6 +146,7 @@ impl Svc {
             horizon_ns,
             calm_ns: horizon_ns,
             brief_ns: BRIEF_NS,
+            until_ns: u64::MAX,
             ivcs,
         };
         svc.look_for_nearest();
@@ -154,6 +158,13 @@ impl Svc {
         self.near = nearest(&self.ivcs);
         let others = (0..).zip(&self.ivcs).filter(|(slot, _)| *slot != self.near);
         self.far_room = others.map(|(_, ivc)| ivc.mtu).max().unwrap_or(0);
+    }
+
+    /// Tells whether the controller vouches for what is said of the IVCs.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_steered(&self, now: u64) -> bool {
+        now <= self.until_ns
     }
 
     /// Tells whether a packet is to be marked or dropped early, by a random number.
@@ -349,7 +360,7 @@ mod tests {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
         assert_eq!(size_of::<Ivc>(), 6 * 4 + 5 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
-        assert_eq!(size_of::<Svc>(), 10 * 4 + 3 * 8 + ivcs);
+        assert_eq!(size_of::<Svc>(), 10 * 4 + 4 * 8 + ivcs);
         assert_eq!(size_of::<SvcState>(), 8 * (2 + MAX_IVCS));
         assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);

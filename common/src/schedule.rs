@@ -117,9 +117,10 @@ impl Terms {
         }
     }
 
-    /// From now on the packet's pieces may go at any time: once one is booked the others follow, for half a packet is worth nothing.
+    /// From now on the packet may go at any time: one piece of it is booked and the others follow, for half a packet is worth nothing; or
+    /// nobody vouches for the times.
     #[inline(always)]
-    pub(crate) fn at_any_time(&self) {
+    pub fn at_any_time(&self) {
         self.latest.store(u64::MAX);
         self.brief.store(0);
     }

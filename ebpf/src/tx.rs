@@ -51,6 +51,9 @@ pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
         Some(slot) => run.terms().only(svc, slot),
         None => steer(ctx, &run, shim, &mut header)?,
     }
+    if !svc.is_steered(run.now) {
+        run.terms().at_any_time();
+    }
     cut(ctx, &run, header)
 }
 
@@ -124,8 +127,10 @@ fn steer(
         urgent = run.is_urgent(policy);
     }
     if policy.is_bulk() {
-        // SAFETY: the helper has no preconditions.
-        outbound::slow_down(svc, header, unsafe { bpf_get_prandom_u32() })?;
+        if svc.is_steered(run.now) {
+            // SAFETY: the helper has no preconditions.
+            outbound::slow_down(svc, header, unsafe { bpf_get_prandom_u32() })?;
+        }
         if urgent || matches!(policy, Policy::Sticky) {
             keep_to(run, policy, urgent, label.flow())?;
         }

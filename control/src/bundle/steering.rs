@@ -1,10 +1,13 @@
 //! How the scheduler is programmed, by what has been found out of the IVCs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use withy_common::maps::{Ivc, Svc};
 
 use crate::estimate::{Plan, Term};
+
+/// For how long what the scheduler is programmed with holds: a second is the longest until it is programmed anew.
+const HOLDS: Duration = Duration::from_secs(2);
 
 /// How the scheduler is programmed for an SVC.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,19 +16,21 @@ pub struct Steering {
     calm_ns: u64,
     brief_ns: u64,
     early: u32,
+    until_ns: u64,
     /// By the slot of their counters.
     ivcs: BTreeMap<u32, Term>,
 }
 
 impl Steering {
-    /// Programs what `plan` says; `slot` tells the slot of an IVC's counters.
-    pub fn new<K: Ord>(plan: &Plan<K>, slot: impl Fn(&K) -> Option<u32>) -> Self {
+    /// Programs what `plan` says; `slot` tells the slot of an IVC's counters. It holds for a while from `now` on, the kernel's monotonic time.
+    pub fn new<K: Ord>(plan: &Plan<K>, now: Duration, slot: impl Fn(&K) -> Option<u32>) -> Self {
         let ivcs = plan.ivcs.iter();
         Self {
             horizon_ns: nanoseconds(plan.horizon),
             calm_ns: nanoseconds(plan.calm),
             brief_ns: nanoseconds(plan.brief),
             early: plan.early,
+            until_ns: nanoseconds(now + HOLDS),
             ivcs: ivcs
                 .filter_map(|(key, term)| Some((slot(key)?, *term)))
                 .collect(),
@@ -53,7 +58,7 @@ impl Steering {
         (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
         svc.brief_ns = self.brief_ns;
         svc.look_for_nearest();
-        svc.early = self.early;
+        (svc.early, svc.until_ns) = (self.early, self.until_ns);
         svc
     }
 }
@@ -77,14 +82,12 @@ pub fn keep_shares(svc: &mut Svc, before: &Svc) {
     }
 }
 
-fn nanoseconds(time: std::time::Duration) -> u64 {
+fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use withy_common::maps::{MAX_IVCS, Split};
 
     use super::*;
@@ -110,9 +113,12 @@ mod tests {
             early: 4,
             ivcs: [("a", term), ("gone", term)].into(),
         };
-        let steering = Steering::new(&plan, |key| (*key == "a").then_some(10));
+        let steering = Steering::new(&plan, Duration::from_secs(5), |key| {
+            (*key == "a").then_some(10)
+        });
         let steered = steering.steer(svc);
         assert_eq!((steered.horizon_ns, steered.early), (900, 4));
+        assert_eq!(steered.until_ns, 7_000_000_000);
         assert_eq!((steered.calm_ns, steered.brief_ns), (800, 70));
         assert_eq!(steered.near, 0);
         let of = |slot: usize| {
@@ -123,7 +129,7 @@ mod tests {
         assert_eq!(of(1), (Ivc::pace(1_000_000).1, 500, 0));
         assert_eq!(steered.ivcs[2], svc.ivcs[2]);
         assert_eq!(steered.ivcs[0].share, Ivc::pace(8_000_000).0);
-        let nothing = Steering::new(&Plan::<u8>::default(), |_| None);
+        let nothing = Steering::new(&Plan::<u8>::default(), Duration::ZERO, |_| None);
         assert_eq!(nothing.steer(svc), svc);
     }
 

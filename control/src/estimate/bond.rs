@@ -14,6 +14,8 @@ const BRIEF: f64 = 0.005;
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
 const WORTH: f64 = 0.5;
+/// For so many packets there is room, however late answers are.
+const SPARED: f64 = 2.0;
 /// The horizon is never further than this, in seconds.
 const FURTHEST: f64 = 10.0;
 /// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
@@ -160,15 +162,22 @@ impl<K: Ord + Clone> Bond<K> {
     /// not to be used. For `burst`, packets may be queued longer than they are to be.
     pub fn plan(&mut self, presents: &BTreeMap<K, Present>, burst: Duration) -> Plan<K> {
         let mut known = BTreeMap::new();
-        for (key, ivc) in &mut self.ivcs {
+        for (key, ivc) in &self.ivcs {
             if let Some(estimate) = presents.get(key).and_then(|present| ivc.estimate(present)) {
-                ivc.programmed(&estimate);
                 known.insert(key.clone(), estimate);
             }
         }
         let now = presents.values().map(|present| present.at).max();
         let level = Level::of(known.values());
         let early = self.early(&level, now.unwrap_or_default());
+        let horizon = level.horizon(burst.as_secs_f64());
+        for (key, ivc) in &mut self.ivcs {
+            if let Some(estimate) = known.get_mut(key) {
+                let packets = SPARED * PACKET / estimate.rate;
+                estimate.excuse(horizon - (estimate.latency - level.least) - packets);
+                ivc.programmed(estimate);
+            }
+        }
         let ivcs = known.into_iter().map(|(key, ivc)| {
             let term = Term {
                 rate: bits(ivc.pace),
@@ -180,7 +189,7 @@ impl<K: Ord + Clone> Bond<K> {
         Plan {
             calm: duration(level.horizon(0.0)),
             brief: duration(level.brief),
-            horizon: duration(level.horizon(burst.as_secs_f64())),
+            horizon: duration(horizon),
             early,
             ivcs: ivcs.collect(),
         }
@@ -216,7 +225,7 @@ struct Level {
     allowance: f64,
     /// How long while there are packets that must not wait.
     brief: f64,
-    /// How long they are queued.
+    /// How long they are queued, as far as answers tell.
     queue: f64,
     /// How late packets may arrive at most, or some queue overflows.
     room: f64,
@@ -238,7 +247,7 @@ impl Level {
         let unsure: f64 = used.iter().filter(unknown).map(|ivc| ivc.rate).sum();
         let trip = most(|ivc| ivc.round_trip, &used);
         let spread = (slowest - least).max(0.0);
-        let ends = used.iter().map(|ivc| ivc.latency + ivc.queue);
+        let ends = used.iter().map(|ivc| ivc.latency + ivc.queue - ivc.overdue);
         let packet = most(|ivc| PACKET / ivc.rate, &used);
         let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
         let jitter = 1.3 * most(|ivc| ivc.jitter, &used);

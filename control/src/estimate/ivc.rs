@@ -38,6 +38,8 @@ pub struct Estimate {
     pub round_trip: f64,
     /// The queue that a packet meets now, in seconds.
     pub queue: f64,
+    /// What of that is there only because answers are late, in seconds.
+    pub overdue: f64,
     /// What is to be added to the virtual clock to have it end with the queue, or a rest, in nanoseconds.
     pub shift: i64,
     /// How long the queue may become, in seconds; endless as long as that is not known.
@@ -53,6 +55,15 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// Takes the queue for no longer than `most` seconds where it is longer only because answers are late: that nobody answers is a reason
+    /// to prefer others, and none to drop anything.
+    pub(super) fn excuse(&mut self, most: f64) {
+        let excess = (self.queue - most.max(0.0)).clamp(0.0, self.overdue);
+        self.queue -= excess;
+        self.overdue -= excess;
+        self.shift -= nanoseconds(excess);
+    }
+
     /// What it carries, in bits per second.
     #[must_use]
     #[expect(
@@ -255,11 +266,13 @@ impl Ivc {
         let queue = drain(queue, mark, (precise(present.bytes), at), rate);
         let outstanding =
             precise(present.bytes) - self.marks.get(newest).map_or(0.0, |mark| mark.bytes);
-        let mut queue = if outstanding < FEW {
-            queue
+        let late = if outstanding < FEW {
+            0.0
         } else {
-            queue.max(self.overdue(newest, answer.queue, at))
+            self.overdue(newest, answer.queue, at)
         };
+        let overdue = (late - queue).max(0.0);
+        let mut queue = queue + overdue;
         let mut pace = self.account.pace;
         if self.rate.is_full(at) {
             // The delay tells nothing of a queue that overflows: so the clock is taken to be right.
@@ -273,6 +286,7 @@ impl Ivc {
             latency,
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
+            overdue,
             shift: nanoseconds(free).saturating_sub(present.ahead),
             room: self.rate.room(at),
             jitter: self.jitter.spread(),

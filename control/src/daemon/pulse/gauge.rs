@@ -166,7 +166,7 @@ impl Gauge {
                 let standing = steering.standing(id)?;
                 Some((id.clone(), Gauged { estimate, standing }))
             }));
-            let steering = Steering::new(&steering, |id| plan.slots.get(id).copied());
+            let steering = Steering::new(&steering, now, |id| plan.slots.get(id).copied());
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
             }

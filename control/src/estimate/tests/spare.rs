@@ -96,3 +96,19 @@ fn little_is_refused_while_rates_are_found_out() {
     // Over twenty seconds.
     assert!(lost < 0.005, "{lost}");
 }
+
+/// A daemon that is killed says nothing, and its gateway goes on.
+#[test]
+fn nothing_is_refused_because_nobody_answers() {
+    for models in [
+        vec![Model::new(10.0, 5)],
+        vec![Model::new(10.0, 5), Model::new(10.0, 30)],
+    ] {
+        let mut world = World::new(&models, 1);
+        world.cap(&models);
+        world.mute = 5 * SECOND;
+        world.source(BEGIN, Source::constant(6.0, BEGIN, Time::MAX));
+        world.run(10 * SECOND);
+        assert_eq!((world.refused, world.overflowed), (0, 0));
+    }
+}

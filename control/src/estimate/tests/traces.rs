@@ -2,10 +2,12 @@
 
 use super::{Model, SECOND, flooded, streamed};
 
+/// The part of it that a flood must get through, and how long nearly all packets may wait, in milliseconds. One stands still for eight
+/// seconds: a link without others is given what it is thought to carry while nobody answers, for then there may be nobody who answers.
 const TRACES: [(&str, f64, u64); 4] = [
-    ("ATT-LTE-driving-2016.down", 0.85, 500),
-    ("ATT-LTE-driving-2016.up", 0.7, 900),
-    ("Verizon-LTE-short.down", 0.85, 500),
+    ("ATT-LTE-driving-2016.down", 0.85, 1000),
+    ("ATT-LTE-driving-2016.up", 0.7, 9000),
+    ("Verizon-LTE-short.down", 0.85, 800),
     ("Verizon-LTE-short.up", 0.85, 500),
 ];
 

@@ -124,6 +124,8 @@ pub(super) struct World {
     /// The other side's clock is ahead by this, and faster by so many parts of a million.
     ahead: Time,
     skew: f64,
+    /// From when on the other side says nothing.
+    pub(super) mute: Time,
 }
 
 fn volume(len: u16) -> u64 {
@@ -166,6 +168,7 @@ impl World {
             overflowed: 0,
             ahead: random.u64(0..1_000 * SECOND),
             skew: 0.0,
+            mute: Time::MAX,
             random,
         };
         let caps = (0..models.len()).map(|path| (path, None));
@@ -316,7 +319,7 @@ impl World {
         }
         let path = &self.paths[number];
         let (latency, jitter) = (path.link.model.latency, path.link.model.jitter);
-        let lost = self.random.f64() < path.link.model.loss;
+        let lost = self.random.f64() < path.link.model.loss || now >= self.mute;
         if let Some(word) = path.heard.filter(|_| !lost) {
             let back = now + latency + self.random.u64(0..=2 * jitter);
             self.at(back, Event::Reported(number, word));
