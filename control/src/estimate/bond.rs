@@ -14,8 +14,8 @@ const BRIEF: f64 = 0.005;
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
 const WORTH: f64 = 0.5;
-/// For so many packets there is room, however late answers are.
-const SPARED: f64 = 2.0;
+/// No more than this part of the way to the horizon is taken up because answers are late: the rest is for packets.
+const EXCUSED: f64 = 0.5;
 /// The horizon is never further than this, in seconds.
 const FURTHEST: f64 = 10.0;
 /// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
@@ -173,8 +173,8 @@ impl<K: Ord + Clone> Bond<K> {
         let horizon = level.horizon(burst.as_secs_f64());
         for (key, ivc) in &mut self.ivcs {
             if let Some(estimate) = known.get_mut(key) {
-                let packets = SPARED * PACKET / estimate.rate;
-                estimate.excuse(horizon - (estimate.latency - level.least) - packets);
+                let lag = estimate.latency - level.least;
+                estimate.excuse((horizon - lag) * EXCUSED);
                 ivc.programmed(estimate);
             }
         }
