@@ -21,8 +21,8 @@ use crate::{
 /// queue grow on the link, where nothing bounds it.
 const HEADROOM_PERCENT: u64 = 97;
 
-/// The rate of an IVC of which nothing is known yet, in bits per second.
-const UNKNOWN: u64 = 1_000_000;
+/// The rate of an IVC of which nothing is known yet, in bits per second: [`crate::estimate`] will tell.
+const UNKNOWN: u64 = 10_000_000;
 
 /// What the maps should hold.
 #[derive(Debug, Default)]

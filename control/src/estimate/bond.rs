@@ -10,6 +10,9 @@ const TARGET: f64 = 0.025;
 const FEW: (f64, f64) = (3.0, 8.0);
 /// How long while there are packets that must not wait, in seconds.
 const BRIEF: f64 = 0.005;
+/// What is made of IVCs of which nothing is known: of all, in bytes per second (10 Mbit/s); of one, as a part of the fastest.
+const HOPED: f64 = 1_250_000.0;
+const CAREFUL: f64 = 1.0 / 16.0;
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
 /// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
@@ -161,8 +164,10 @@ impl<K: Ord + Clone> Bond<K> {
     /// With what the scheduler is to be programmed: it is taken to be programmed so. IVCs that are not among those in `presents` are
     /// not to be used. For `burst`, packets may be queued longer than they are to be.
     pub fn plan(&mut self, presents: &BTreeMap<K, Present>, burst: Duration) -> Plan<K> {
+        let hope = self.hope();
         let mut known = BTreeMap::new();
-        for (key, ivc) in &self.ivcs {
+        for (key, ivc) in &mut self.ivcs {
+            ivc.set_hope(hope);
             if let Some(estimate) = presents.get(key).and_then(|present| ivc.estimate(present)) {
                 known.insert(key.clone(), estimate);
             }
@@ -193,6 +198,15 @@ impl<K: Ord + Clone> Bond<K> {
             early,
             ivcs: ivcs.collect(),
         }
+    }
+
+    /// What an IVC of which nothing is known is taken to carry. While that is so of all of them nobody can spare it, and what it carries
+    /// shows soonest when it is used. Beside others it is used with care, but not so little that a packet would take long on it.
+    fn hope(&self) -> f64 {
+        let known = self.ivcs.values();
+        let known = known.filter(|ivc| ivc.confidence() != Confidence::Unknown);
+        let fastest = known.map(Ivc::rate).reduce(f64::max);
+        fastest.map_or(HOPED, |fastest| fastest * CAREFUL)
     }
 
     fn early(&mut self, level: &Level, now: Duration) -> u32 {

@@ -48,6 +48,8 @@ pub struct Estimate {
     pub jitter: f64,
     /// The part that is lost, from 0 to 1.
     pub loss: f64,
+    /// The part that is lost by chance, as far as is known.
+    pub random: f64,
     /// How sure the rate is.
     pub confidence: Confidence,
     /// Whether the rate is what the configuration states, and the link has not been seen busy yet.
@@ -111,6 +113,11 @@ impl Ivc {
     }
 
     /// In bytes per second.
+    /// See [`Rate::set_hope`].
+    pub(super) fn set_hope(&mut self, hope: f64) {
+        self.rate.set_hope(hope);
+    }
+
     pub(super) fn rate(&self) -> f64 {
         self.rate.value()
     }
@@ -291,6 +298,7 @@ impl Ivc {
             room: self.rate.room(at),
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
+            random: self.loss.random(),
             confidence: self.rate.confidence(),
             stated: self.rate.is_stated(),
         })

@@ -16,8 +16,9 @@
 //!
 //! **More** (`trial`). A link that idles although the scheduler has a queue for it carries more than was thought. For a moment
 //! more is sent, by half at first, and when the marks meet no queue that is the new rate, and more is tried. The first trials on an IVC
-//! of which nothing is known send four times as much: from 1 Mbit/s on, a hundred times as much is reached within five round trips, while
-//! a link that carries no more than that is given no more than a tenth of a second's worth.
+//! of which nothing is known send four times as much: from 10 Mbit/s on, a hundred times as much is reached within four round trips, while
+//! a link that carries no more than 1 Mbit/s is given no more than three tenths of a second's worth. Where other IVCs are known, one that is not begins at
+//! a sixteenth of the fastest.
 //!
 //! **Less** (`rest`). Where a rate has fallen, but not to nothing, it may be that the way has become longer, or jitters: now and then
 //! nothing is sent for a moment, and if the delay stays there is no queue behind it.

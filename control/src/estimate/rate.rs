@@ -41,6 +41,8 @@ pub enum Confidence {
 #[derive(Debug)]
 pub(super) struct Rate {
     value: f64,
+    /// What it is taken to be at least while nothing is known of it.
+    hope: f64,
     cap: f64,
     confidence: Confidence,
     /// Whether it is stated, and the link has not been seen busy yet.
@@ -69,6 +71,7 @@ impl Rate {
         let confidence = cap.map_or(Confidence::Unknown, |_| Confidence::Measured);
         Self {
             value: cap.unwrap_or(UNKNOWN).max(LEAST),
+            hope: 0.0,
             cap: cap.unwrap_or(f64::MAX).max(LEAST),
             confidence,
             stated: cap.is_some(),
@@ -80,7 +83,15 @@ impl Rate {
     }
 
     pub(super) fn value(&self) -> f64 {
-        self.value
+        match self.confidence {
+            Confidence::Unknown => self.value.max(self.hope).min(self.cap),
+            Confidence::Measured | Confidence::Old => self.value,
+        }
+    }
+
+    /// Sets what it is taken to be at least while nothing is known of it, in bytes per second.
+    pub(super) fn set_hope(&mut self, hope: f64) {
+        self.hope = hope;
     }
 
     pub(super) fn confidence(&self) -> Confidence {
@@ -99,7 +110,7 @@ impl Rate {
 
     /// What may be sent at the most when `gain` times as much is tried.
     pub(super) fn pace(&self, gain: f64) -> f64 {
-        (self.value * gain).min(self.cap)
+        (self.value() * gain).min(self.cap)
     }
 
     pub(super) fn may_grow(&self) -> bool {
@@ -134,7 +145,7 @@ impl Rate {
     /// Below which length in seconds a queue may be none.
     pub(super) fn noise(&self, jitter: &Jitter) -> f64 {
         (1.1 * jitter.spread())
-            .max(1.2 * PACKET / self.value)
+            .max(1.2 * PACKET / self.value())
             .max(0.002)
     }
 
@@ -143,7 +154,7 @@ impl Rate {
         let Some(newest) = known.marks.get(place) else {
             return;
         };
-        let packets = PACKETS * PACKET / self.value;
+        let packets = PACKETS * PACKET / self.value();
         let window = (8.0 * known.jitter.spread())
             .max(packets)
             .clamp(WINDOW.0, WINDOW.1);
@@ -173,7 +184,11 @@ impl Rate {
         };
         if rate > self.value || self.is_too_much(known, from, to) {
             let differs = (rate / self.value - 1.0).abs() > ANOTHER;
-            let weight = if differs { 0.5 } else { 0.1 };
+            let weight = match self.confidence {
+                Confidence::Unknown => 1.0,
+                _ if differs => 0.5,
+                _ => 0.1,
+            };
             self.remember(newest.at);
             self.set(self.value + (rate - self.value) * weight);
             self.prove(newest.at);

@@ -67,15 +67,15 @@ fn what_is_taken_for_a_queue_lowers_no_rate_for_long() {
     let mut restless = Model::new(10.0, 5).jitter(15);
     restless.restless = BEGIN + SECOND;
     // Of what has never carried more, nobody can know that it does.
-    let both = vec![Rates::Stated, Rates::Unknown];
-    for (slow, rates) in [(link, both), (restless, vec![Rates::Stated])] {
+    let both = vec![(Rates::Stated, 14.0), (Rates::Unknown, 17.0)];
+    for (slow, rates) in [(link, both), (restless, vec![(Rates::Stated, 14.0)])] {
         let models = [Model::new(10.0, 5), slow];
-        for rates in rates {
+        for (rates, load) in rates {
             let mut world = World::new(&models, 1);
             if rates == Rates::Stated {
                 world.cap(&models);
             }
-            world.source(BEGIN, Source::constant(14.0, BEGIN, Time::MAX));
+            world.source(BEGIN, Source::constant(load, BEGIN, Time::MAX));
             world.run(20 * SECOND);
             let present = world.present(1);
             let rate = world
