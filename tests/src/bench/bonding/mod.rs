@@ -2,7 +2,7 @@
 
 mod load;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use withy::config::Suite;
@@ -130,6 +130,9 @@ const BORINGTUN: Boringtun = Boringtun {
     spread: Spread::Ecmp,
 };
 
+/// How long a system has been up when it is first loaded. Nobody's tunnel comes up the moment before it is needed.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// Runs all loads through one system.
 fn measure(
     profile: &Profile,
@@ -143,6 +146,7 @@ fn measure(
         || Lab::paired(&profile.links).seed(u64::from(run)),
         system,
         |lab, running| {
+            thread::sleep(SETTLED);
             let before = lab.conduct()?;
             let loads = loads.iter().filter(|load| load::bears(running, **load));
             let mut outcomes = loads
