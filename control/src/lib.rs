@@ -17,6 +17,7 @@ mod metrics;
 pub mod offload;
 pub mod reconcile;
 pub mod reorder;
+pub mod resend;
 pub mod session;
 mod subnets;
 pub mod suite;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use withy::config::{
-    self, Loaded, Manual, Mss, Rate, Receive, Resequence, Setting, Severity, SplitPolicy, Suite,
-    Tunnel,
+    self, Loaded, Manual, Mss, Rate, Receive, Resend, Resequence, Setting, Severity, SplitPolicy,
+    Suite, Tunnel,
 };
 
 mod keys;
@@ -69,6 +69,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((tunnel.split, tunnel.mss), (SplitPolicy::Mtu, Mss::Auto));
     assert_eq!(tunnel.queue.duration(), Duration::from_millis(100));
     assert_eq!(tunnel.resequence, Resequence::Auto);
+    assert_eq!(tunnel.resend, Resend::Auto);
     let manual = manual(tunnel);
     let ivc = &manual.ivcs[0];
     assert_eq!((ivc.rate, ivc.mtu), (mbit("1.5"), Setting::Auto));

@@ -217,6 +217,7 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
                  {match: {protocol: [tcp, 99], ports: [22, 10000-20000]}, policy: sticky}]",
             ],
         ),
+        field("resend", &["auto", "off"]),
     ];
     (
         [1_usize..=4, 0..=4, 0..=4, 0..=4],

@@ -7,12 +7,14 @@ use std::{
     cell::Cell,
     net::Ipv4Addr,
     ops::Range,
+    time::Duration,
 };
 
 use withy::{
     esp::{HEADROOM, Opener, Sealer, TAILROOM},
     offload::{self, HEADER, Header, Joiner, Kind},
     reconcile::objects::{EspKey, Spi},
+    resend::{Again, Ring},
     suite::Suite,
 };
 
@@ -76,8 +78,9 @@ fn packets_pass_without_an_allocation() {
     let room = HEADROOM + 65_535 + TAILROOM;
     let mut slots: Vec<_> = (0..64).map(|_| Slot(vec![0; room], 0..0)).collect();
     let mut joiner = Joiner::new(64);
+    let mut ring = Ring::new();
     let (header, mut packet) = super_packet();
-    let before = COUNT.get();
+    let (before, mut number) = (COUNT.get(), 0);
     for _ in 0..100 {
         let header = Header::read(&header).unwrap();
         let cut = offload::take(&header, &mut packet).unwrap().unwrap();
@@ -85,6 +88,12 @@ fn packets_pass_without_an_allocation() {
         for (at, slot) in slots[..count].iter_mut().enumerate() {
             let length = cut.write(at, &mut slot.0[HEADROOM..]).unwrap();
             let total = sealer.seal(&mut slot.0, length).unwrap();
+            number += 1;
+            ring.keep(number, &slot.0[..total], Duration::ZERO);
+            assert!(matches!(
+                ring.take(number, Duration::ZERO),
+                Again::Goes(_) | Again::Gone
+            ));
             slot.1 = opener.open(&mut slot.0[..total]).unwrap();
             std::hint::black_box(offload::kin(slot.as_ref()));
         }

@@ -81,11 +81,12 @@ fn head(spec: &TunnelSpec, here: &Site) -> Result<String> {
 fn tunnel(spec: &TunnelSpec, name: &str, here: &Site, there: &Site, peer: &str) -> String {
     let (local, remote) = (here.lan().prefix(), there.lan().prefix());
     format!(
-        "  {name}:\n    bundle: all\n    split: {}\n    resequence: {}\n    peer: {peer}\n\
+        "  {name}:\n    bundle: all\n    split: {}\n    resequence: {}\n    resend: {}\n    peer: {peer}\n\
          \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n\
          \x20   security: {{mode: negotiated, suites: [{}]}}\n{}",
         spec.split,
         spec.resequence,
+        spec.resend,
         local.0,
         local.1,
         remote.0,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use withy::config::{EngineChoice, Receive, Resequence, SplitPolicy, Suite};
+use withy::config::{EngineChoice, Receive, Resend, Resequence, SplitPolicy, Suite};
 
 use crate::lab::{LAN_DEVICE, Lab, Link, Site};
 
@@ -47,6 +47,8 @@ pub struct TunnelSpec {
     pub resequence: Resequence,
     /// The classes of packets, as a configuration has them.
     pub classes: &'static str,
+    /// Whether what links lose is sent again.
+    pub resend: Resend,
     /// Where links receive.
     pub receive: Receive,
     /// Which links make an IVC.
@@ -70,6 +72,7 @@ impl Default for TunnelSpec {
             split: SplitPolicy::Mtu,
             resequence: Resequence::Auto,
             classes: "",
+            resend: Resend::Auto,
             receive: Receive::Auto,
             pairing: Pairing::Straight,
             queue: None,
@@ -171,12 +174,13 @@ impl TunnelSpec {
         let in_file = self.write_key(&keys, there, here)?;
         let (local, remote) = part.subnets;
         let mut text = format!(
-            "  {}:\n    bundle: all\n    split: {}\n    resequence: {}\n\
+            "  {}:\n    bundle: all\n    split: {}\n    resequence: {}\n    resend: {}\n\
              \x20   endpoints: {{local: {}, remote: {}}}\n\
              \x20   subnets: {{local: [{}/{}], remote: [{}/{}]}}\n",
             part.name,
             self.split,
             self.resequence,
+            self.resend,
             part.endpoints.0,
             part.endpoints.1,
             local.0,

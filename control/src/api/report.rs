@@ -9,8 +9,8 @@ use withy_common::maps::{IvcCounters, Traffic};
 
 use super::status::{
     DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, OrderCounts, OrderStatus,
-    ProbesOnly, RateSource, RecentStatus, RefusalStatus, SCHEMA, SaDirection, SaStatus, SaUsage,
-    Status, TrafficStatus, TunnelState, TunnelStatus,
+    ProbesOnly, RateSource, RecentStatus, RefusalStatus, ResendStatus, SCHEMA, SaDirection,
+    SaStatus, SaUsage, Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
@@ -38,6 +38,8 @@ pub(crate) struct EngineReport {
     pub(crate) drops: Vec<(&'static str, u64)>,
     /// How it went with the order of packets; nothing where it does not look at that.
     pub(crate) kept: Option<BTreeMap<TunnelName, Kept>>,
+    /// What it has done about packets that links lost, by event.
+    pub(crate) resends: Vec<(&'static str, u64)>,
 }
 
 /// What a status is written from.
@@ -105,6 +107,15 @@ pub(crate) fn status(view: &View<'_>, slots: &Slots) -> Result<Status, Dataplane
             .map(|(reason, connections)| RefusalStatus {
                 reason: (*reason).to_owned(),
                 connections: *connections,
+            })
+            .collect(),
+        resends: view
+            .engine
+            .resends
+            .iter()
+            .map(|(event, packets)| ResendStatus {
+                event: (*event).to_owned(),
+                packets: *packets,
             })
             .collect(),
         problems: view.problems.clone(),

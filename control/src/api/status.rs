@@ -36,6 +36,9 @@ pub struct Status {
     /// Connections of other gateways that were refused since the daemon started, by reason.
     #[serde(default)]
     pub refusals: Vec<RefusalStatus>,
+    /// What Withy's own engine has done about packets that links lost, since the daemon started; empty with the kernel's.
+    #[serde(default)]
+    pub resends: Vec<ResendStatus>,
     /// What cannot be brought to the stated condition at present; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -365,6 +368,15 @@ pub struct TrafficStatus {
 pub struct DropStatus {
     /// The reason, such as `tx_queue_full`.
     pub reason: String,
+    /// How many packets.
+    pub packets: u64,
+}
+
+/// Packets to which one thing has happened after links lost them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResendStatus {
+    /// `asked` for by this gateway, `sent` again by it, `came` in time after it asked, `late` when it waited no longer.
+    pub event: String,
     /// How many packets.
     pub packets: u64,
 }

@@ -12,8 +12,8 @@ use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
     model::{
-        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, Resequence,
-        SplitPolicy, TrafficPolicy, Truth, Tunnel,
+        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, Resend,
+        Resequence, SplitPolicy, TrafficPolicy, Truth, Tunnel,
     },
     sink::{At, Located},
     value::{
@@ -95,6 +95,7 @@ pub(super) struct TunnelDraft {
     pub(super) ivcs: Vec<IvcDraft>,
     pub(super) split: Option<Located<SplitPolicy>>,
     pub(super) resequence: Option<Located<Resequence>>,
+    pub(super) resend: Option<Located<Resend>>,
     pub(super) mss: Option<Located<Mss>>,
     pub(super) queue: Option<Located<Delay>>,
     pub(super) policy: Option<Located<TrafficPolicy>>,

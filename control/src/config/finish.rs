@@ -89,6 +89,7 @@ fn finish_tunnel(
         resequence: value(draft.resequence).unwrap_or_default(),
         policy: value(draft.policy).unwrap_or_default(),
         classes: finish_classes(draft.classes)?,
+        resend: value(draft.resend).unwrap_or_default(),
         keying,
     };
     Some((draft.name?, tunnel))

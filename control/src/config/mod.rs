@@ -36,7 +36,7 @@ pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
     Bundle, Config, EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive,
-    Resequence, SplitPolicy, Subnets, TrafficPolicy, Tunnel,
+    Resend, Resequence, SplitPolicy, Subnets, TrafficPolicy, Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};

@@ -204,6 +204,8 @@ pub struct Tunnel {
     /// The classes of its packets, of which the first counts that takes a packet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Class>,
+    /// Whether what links lose is sent again.
+    pub resend: Resend,
     /// How its ends, IVCs and keys come about.
     #[serde(flatten)]
     pub keying: Keying,
@@ -304,6 +306,17 @@ pub enum TrafficPolicy {
     Sticky,
 }
 
+/// Whether what a tunnel's links lose is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resend {
+    /// While so much is lost by chance that TCP suffers.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// Where a link's packets are received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -377,6 +390,7 @@ choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-
 choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "userspace" => Userspace);
 choice!(Resequence, "a way to keep order", "auto" => Auto, "on" => On, "off" => Off);
 choice!(TrafficPolicy, "a policy", "aggregate" => Aggregate, "lowest-latency" => LowestLatency, "redundant" => Redundant, "sticky" => Sticky);
+choice!(Resend, "a way to treat losses", "auto" => Auto, "off" => Off);
 choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
 
 #[cfg(test)]
@@ -398,6 +412,10 @@ mod tests {
             let policy: TrafficPolicy = word.parse().expect("a legal word");
             assert_eq!(policy.to_string(), word);
             assert_eq!(serde_yaml::to_string(&policy).expect("a text").trim(), word);
+        }
+        for word in ["auto", "off"] {
+            let resend: Resend = word.parse().expect("a legal word");
+            assert_eq!(resend.to_string(), word);
         }
         for word in ["auto", "xdp", "tc"] {
             let receive: Receive = word.parse().expect("a legal word");

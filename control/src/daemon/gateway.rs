@@ -99,8 +99,13 @@ impl Gateway {
         let mut gateway = Self {
             manual: vpn::manual(&config)?,
             running: RunningTunnels::new(),
-            probing: Probing::start(keepalives, sizes::left(&svcs), events.clone())
-                .map_err(DaemonError::Pulse)?,
+            probing: Probing::start(
+                keepalives,
+                engine.repair(),
+                sizes::left(&svcs),
+                events.clone(),
+            )
+            .map_err(DaemonError::Pulse)?,
             recent: Recent::default(),
             impaired: BTreeSet::new(),
             remote_links: BTreeMap::new(),

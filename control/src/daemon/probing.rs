@@ -5,17 +5,19 @@ mod keyring;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
 };
 
 use self::keyring::Keyring;
 use super::{
+    engine::Repair,
     events::Events,
     pulse::{self, Pinger, Plan, Pulse},
     sizes::{self, Sizes},
 };
 use crate::{
     bundle::{self, IvcId, Slots},
-    config::Config,
+    config::{Config, Resend},
     dataplane::{Keepalives, Meters, Svcs, Tables},
     estimate::Gauged,
     link::Links,
@@ -39,11 +41,12 @@ impl Probing {
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
         keepalives: (Keepalives, Meters, Svcs),
+        repair: Option<Arc<Repair>>,
         left: Sizes,
         events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
-            pulse: Pulse::start(keepalives, events)?,
+            pulse: Pulse::start(keepalives, repair, events)?,
             keyring: Keyring::default(),
             left,
         })
@@ -80,6 +83,9 @@ impl Probing {
         }
         for (name, tunnel) in running {
             plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
+            if tunnel.resend == Resend::Auto {
+                plan.resend.insert(tunnel.endpoints.remote);
+            }
             for ivc in &tunnel.ivcs {
                 if let Some(terms) = sizes::terms(config, links, ivc) {
                     let id = bundle::ident(tunnel, ivc);

@@ -6,7 +6,7 @@ mod gauge;
 mod heart;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     net::Ipv4Addr,
     sync::{
@@ -24,7 +24,7 @@ use rustix::{
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use self::heart::Heart;
-use super::events::Events;
+use super::{engine::Repair, events::Events};
 use crate::{
     bundle::IvcId,
     config::{LinkName, TunnelName},
@@ -109,6 +109,8 @@ pub(super) struct Plan {
     pub(super) caps: BTreeMap<IvcId, Option<u64>>,
     /// The names of tunnels, by their remote endpoints.
     pub(super) tunnels: BTreeMap<Ipv4Addr, TunnelName>,
+    /// The remote endpoints of the tunnels in which losses may be repaired.
+    pub(super) resend: BTreeSet<Ipv4Addr>,
     /// The keys of each tunnel, by its remote endpoint.
     pub(super) keys: HashMap<Ipv4Addr, TunnelKeys>,
 }
@@ -121,6 +123,7 @@ impl Pulse {
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
+        repair: Option<Arc<Repair>>,
         events: Events,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -136,6 +139,7 @@ impl Pulse {
                 planned,
                 word,
                 (keepalives, meters, svcs),
+                repair,
                 events,
             )?
         };

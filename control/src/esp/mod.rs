@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use cipher::Unusable;
 pub use layout::{HEADROOM, TAILROOM};
-pub use opener::Opener;
+pub use opener::{Contained, Content, Opener};
 pub use refused::{Refusals, Refused};
 pub use sealer::Sealer;
 #[cfg(test)]

@@ -77,20 +77,28 @@ impl Opener {
     ///
     /// Says why it is not believed. What is in `packet` then is of no use.
     pub fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, Refused> {
-        self.open_numbered(packet).map(|(inner, _)| inner)
+        match self.open_any(packet)?.content {
+            Content::Packet(range) => Ok(range),
+            Content::Dummy(_) => Err(Refused::Dummy),
+        }
     }
 
-    /// Does the same, and returns the packet's whole sequence number with it.
+    /// Does the same also with packets whose next header says that there is none (RFC 4303 section 2.6).
     ///
     /// # Errors
     ///
     /// As above.
-    pub fn open_numbered(&self, packet: &mut [u8]) -> Result<(Range<usize>, u64), Refused> {
+    pub fn open_any(&self, packet: &mut [u8]) -> Result<Contained, Refused> {
         let outer = self.outer(packet)?;
         let (number, text) = self.authenticate(&mut packet[outer..])?;
         self.accept(number)?;
         let text = outer + text.start..outer + text.end;
         let inside = take_trailer(&packet[text.clone()])?;
+        if inside.next_header == NEXT_NONE {
+            self.tally.add(inside.length);
+            let content = Content::Dummy(text.start..text.start + inside.length);
+            return Ok(Contained { number, content });
+        }
         let inner = Inner::read(&packet[text.start..text.start + inside.length])?;
         if inner.next_header != inside.next_header {
             return Err(Refused::NextHeader);
@@ -102,7 +110,8 @@ impl Opener {
             inner::set_traffic_class(&mut packet[range.clone()], class);
         }
         self.tally.add(inner.length);
-        Ok((range, number))
+        let content = Content::Packet(range);
+        Ok(Contained { number, content })
     }
 
     /// Checks the outer header, and returns its length in bytes.
@@ -160,6 +169,24 @@ impl Opener {
     }
 }
 
+/// What an ESP packet has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contained {
+    /// Its sequence number, in full.
+    pub number: u64,
+    /// What was inside.
+    pub content: Content,
+}
+
+/// What was inside an ESP packet, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A packet.
+    Packet(Range<usize>),
+    /// Nothing that goes anywhere.
+    Dummy(Range<usize>),
+}
+
 /// What the trailer says.
 struct Inside {
     /// The payload's length in bytes.
@@ -183,11 +210,10 @@ fn take_trailer(text: &[u8]) -> Result<Inside, Refused> {
         return Err(Refused::Padding);
     }
     match next_header {
-        NEXT_IPV4 | NEXT_IPV6 => Ok(Inside {
+        NEXT_IPV4 | NEXT_IPV6 | NEXT_NONE => Ok(Inside {
             length,
             next_header,
         }),
-        NEXT_NONE => Err(Refused::Dummy),
         _ => Err(Refused::NextHeader),
     }
 }

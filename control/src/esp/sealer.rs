@@ -12,7 +12,7 @@ use super::{
     cipher::{Cipher, Unusable},
     ecn,
     inner::Inner,
-    layout::{ALIGNMENT, ESP_HEADER, HEADROOM, ICV, IV, OUTER, TRAILER, associated},
+    layout::{ALIGNMENT, ESP_HEADER, HEADROOM, ICV, IV, NEXT_NONE, OUTER, TRAILER, associated},
     refused::Refused,
 };
 use crate::reconcile::objects::{EspKey, Spi};
@@ -88,6 +88,24 @@ impl Sealer {
     pub fn seal(&self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let packet = buffer.get(HEADROOM..HEADROOM + length);
         let inner = Inner::read(packet.ok_or(Refused::Oversized)?)?;
+        self.seal_inner(buffer, inner)
+    }
+
+    /// Does the same with what is no packet: every implementation but Withy's own discards it (RFC 4303 section 2.6).
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn seal_dummy(&self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let inner = Inner {
+            next_header: NEXT_NONE,
+            length,
+            traffic_class: 0,
+        };
+        self.seal_inner(buffer, inner)
+    }
+
+    fn seal_inner(&self, buffer: &mut [u8], inner: Inner) -> Result<usize, Refused> {
         let end = HEADROOM + (inner.length + TRAILER).next_multiple_of(ALIGNMENT);
         let total = u16::try_from(end + ICV).map_err(|_| Refused::Oversized)?;
         if buffer.len() < usize::from(total) {

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::Ipv4Addr,
-    ops::Range,
     sync::Arc,
 };
 
@@ -14,7 +13,7 @@ use ipnet::Ipv4Net;
 use withy_common::label::Label;
 
 use super::{
-    Opener, Refused, Sealer, Traffic, Unusable,
+    Contained, Content, Opener, Refused, Sealer, Traffic, Unusable,
     inner::{Inner, ipv4_addresses},
     traits::Telling,
 };
@@ -47,6 +46,8 @@ pub struct Outbound {
     /// The tunnels by the first address of each of their remote subnets, with the last.
     by_remote: BTreeMap<Ipv4Addr, (Ipv4Addr, usize)>,
     tunnels: Vec<Egress>,
+    /// The SAs in use by remote endpoint.
+    by_endpoint: HashMap<Ipv4Addr, Arc<Known<Sealer>>>,
     sas: HashMap<u32, Arc<Known<Sealer>>>,
 }
 
@@ -80,6 +81,10 @@ impl Outbound {
                     }
                     Err(unusable) => failed.push((name.clone(), unusable)),
                 }
+            }
+            if let Some(known) = &in_use {
+                let known = Arc::clone(known);
+                new.by_endpoint.insert(tunnel.endpoints.remote, known);
             }
             new.tunnels.push(Egress {
                 local: tunnel.subnets.local.clone(),
@@ -115,6 +120,18 @@ impl Outbound {
         Ok((&known.sa, tunnel.telling.label(packet, longest)))
     }
 
+    /// The SA in use of the tunnel to a remote endpoint.
+    #[must_use]
+    pub fn towards(&self, remote: Ipv4Addr) -> Option<&Sealer> {
+        self.by_endpoint.get(&remote).map(|known| &known.sa)
+    }
+
+    /// Whether there is an SA with this SPI.
+    #[must_use]
+    pub fn has(&self, spi: u32) -> bool {
+        self.sas.contains_key(&spi)
+    }
+
     /// What went through an SA.
     #[must_use]
     pub fn traffic(&self, spi: u32) -> Option<Traffic> {
@@ -135,6 +152,7 @@ struct Ingress {
     known: Arc<Known<Opener>>,
     subnets: Arc<Subnets>,
     resequence: Resequence,
+    ivcs: usize,
     telling: Arc<Telling>,
 }
 
@@ -148,17 +166,21 @@ impl Ingress {
     }
 }
 
-/// A packet that was inside an ESP packet.
+/// What was inside an ESP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Where it lies.
-    pub inner: Range<usize>,
+    /// What it is, and where it lies.
+    pub content: Content,
     /// The sequence number of the ESP packet, in full.
     pub number: u64,
     /// The SA's SPI.
     pub spi: u32,
+    /// The tunnel's remote endpoint.
+    pub remote: Ipv4Addr,
     /// Whether its tunnel's packets are put back in order.
     pub resequence: Resequence,
+    /// How many IVCs its tunnel has.
+    pub ivcs: usize,
     /// Whether it waits for those before it.
     pub waits: bool,
 }
@@ -183,6 +205,7 @@ impl Inbound {
                             known,
                             subnets,
                             resequence: tunnel.resequence,
+                            ivcs: tunnel.ivcs.len(),
                             telling: Arc::clone(&telling),
                         };
                         new.sas.insert(sa.spi.get(), ingress);
@@ -202,21 +225,21 @@ impl Inbound {
     pub fn open(&self, packet: &mut [u8]) -> Result<Opened, Refused> {
         let spi = Opener::spi_of(packet).ok_or(Refused::Length)?;
         let ingress = self.sas.get(&spi).ok_or(Refused::UnknownSpi)?;
-        let opened = ingress.known.sa.open_numbered(packet);
-        let (inner, number) = opened.map_err(|refused| ingress.refused(refused))?;
-        let (source, destination) =
-            ipv4_addresses(&packet[inner.clone()]).ok_or(Refused::NoTunnel)?;
-        let within = |subnets: &[Ipv4Net], address| subnets.iter().any(|net| net.contains(address));
-        let subnets = &ingress.subnets;
-        if !within(&subnets.remote, &source) || !within(&subnets.local, &destination) {
-            return Err(Refused::Selector);
+        let opened = ingress.known.sa.open_any(packet);
+        let Contained { number, content } = opened.map_err(|refused| ingress.refused(refused))?;
+        let mut waits = true;
+        if let Content::Packet(inner) = &content {
+            let inner = &packet[inner.clone()];
+            ingress.select(inner)?;
+            waits = ingress.telling.waits(inner);
         }
-        let waits = ingress.telling.waits(&packet[inner.clone()]);
         Ok(Opened {
-            inner,
+            content,
             number,
             spi,
+            remote: ingress.known.identity.endpoints.remote,
             resequence: ingress.resequence,
+            ivcs: ingress.ivcs,
             waits,
         })
     }
@@ -232,10 +255,30 @@ impl Inbound {
         self.sas.values().map(|ingress| &ingress.tunnel)
     }
 
+    /// The remote endpoint of the tunnel whose SA has this SPI.
+    #[must_use]
+    pub fn remote(&self, spi: u32) -> Option<Ipv4Addr> {
+        let ingress = self.sas.get(&spi)?;
+        Some(ingress.known.identity.endpoints.remote)
+    }
+
     /// What went through an SA.
     #[must_use]
     pub fn traffic(&self, spi: u32) -> Option<Traffic> {
         self.sas.get(&spi).map(|ingress| ingress.known.sa.traffic())
+    }
+}
+
+impl Ingress {
+    /// Checks that a packet is one of the tunnel's.
+    fn select(&self, packet: &[u8]) -> Result<(), Refused> {
+        let (source, destination) = ipv4_addresses(packet).ok_or(Refused::NoTunnel)?;
+        let within = |subnets: &[Ipv4Net], address| subnets.iter().any(|net| net.contains(address));
+        let Subnets { local, remote } = &*self.subnets;
+        if !within(remote, &source) || !within(local, &destination) {
+            return Err(Refused::Selector);
+        }
+        Ok(())
     }
 }
 

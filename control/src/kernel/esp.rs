@@ -55,18 +55,24 @@ impl EspSender {
         })
     }
 
-    /// Sends `count` packets that have their headers. Returns how many the device did not take.
+    /// Sends `count` packets that have their headers, and tells which ones were refused; each is offered once, for the program at the
+    /// device drops some by chance. Returns how many of them the device itself did not take: the others the program has counted.
     ///
     /// # Panics
     ///
     /// There are more than [`BATCH`].
-    pub fn send<'p>(&mut self, count: usize, packet: impl Fn(usize) -> &'p [u8]) -> u64 {
+    pub fn send<'p>(
+        &mut self,
+        count: usize,
+        packet: impl Fn(usize) -> &'p [u8],
+        mut refused: impl FnMut(usize),
+    ) -> u64 {
         assert!(count <= BATCH, "{count} packets at once");
         let frames: [[IoSlice<'_>; 2]; BATCH] = array::from_fn(|at| {
             let packet = if at < count { packet(at) } else { &[] };
             [IoSlice::new(&ETHERNET), IoSlice::new(packet)]
         });
-        let (mut done, mut refused) = (0, 0);
+        let (mut done, mut stuck) = (0, 0);
         while done < count {
             let sent = sendmmsg(
                 self.socket.as_raw_fd(),
@@ -76,17 +82,21 @@ impl EspSender {
                 [],
                 MsgFlags::empty(),
             );
-            match sent {
-                Ok(results) => done += results.count().max(1),
-                Err(nix::Error::EINTR) => {}
-                // The first that is left is the one that the device does not take.
-                Err(_) => {
-                    done += 1;
-                    refused += 1;
-                }
+            let (taken, error) = match sent {
+                Err(nix::Error::EINTR) => continue,
+                // What ends a batch the kernel keeps to itself. If it was the device, that shows at the next packet.
+                Ok(results) => (results.count(), nix::Error::ENOBUFS),
+                Err(error) => (0, error),
+            };
+            done += taken;
+            if done < count {
+                refused(done);
+                done += 1;
+                // Which is how the kernel says that a program has dropped a packet.
+                stuck += u64::from(error != nix::Error::ENOBUFS);
             }
         }
-        refused
+        stuck
     }
 }
 

@@ -368,6 +368,7 @@ impl Ivc {
             hurry: self.hurried.is_some(),
             metered: self.terms.metered,
             asks: self.late().is_some_and(|late| late <= now),
+            keeps: false,
             time: 0,
             sequence,
             received: Received {

@@ -35,8 +35,10 @@ const HURRY: u32 = 2;
 const METERED: u32 = 4;
 /// The flag "say something at once".
 const ASKS: u32 = 8;
+/// The flag "I can send again what you miss".
+const KEEPS: u32 = 16;
 /// All flags.
-const FLAGS: u32 = HEARS | HURRY | METERED | ASKS;
+const FLAGS: u32 = HEARS | HURRY | METERED | ASKS | KEEPS;
 
 /// What a keepalive says.
 #[expect(
@@ -53,6 +55,8 @@ pub struct Message {
     pub metered: bool,
     /// Whether the sender misses a message, and wants one at once.
     pub asks: bool,
+    /// Whether the sender keeps what it has sent lately, and sends it again when it is asked to.
+    pub keeps: bool,
     /// When it was sent, in nanoseconds since the epoch.
     pub time: u64,
     /// Its number on this IVC.
@@ -189,7 +193,8 @@ impl Message {
         let flags = flag(self.hears, HEARS)
             | flag(self.hurry, HURRY)
             | flag(self.metered, METERED)
-            | flag(self.asks, ASKS);
+            | flag(self.asks, ASKS)
+            | flag(self.keeps, KEEPS);
         let none = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         let (ours, theirs) = self.lost.unwrap_or(none);
         let fields: [&[u8]; 19] = [
@@ -229,6 +234,7 @@ impl Message {
             hurry: flags & HURRY != 0,
             metered: flags & METERED != 0,
             asks: flags & ASKS != 0,
+            keeps: flags & KEEPS != 0,
             time: u64::from_be_bytes(take(&mut rest)?),
             sequence: u32::from_be_bytes(take(&mut rest)?),
             received: Received {
@@ -278,7 +284,7 @@ pub(super) mod tests {
 
     prop_compose! {
         pub(crate) fn message()(
-            [hears, hurry, metered, asks]: [bool; 4],
+            [hears, hurry, metered, asks, keeps]: [bool; 5],
             time: u64,
             [sequence, newest, count, held, probed, lag]: [u32; 6],
             [interval, length, asked, load]: [u16; 4],
@@ -290,6 +296,7 @@ pub(super) mod tests {
                 hurry,
                 metered,
                 asks,
+                keeps,
                 time,
                 sequence,
                 received: Received { newest, count, held },

@@ -405,6 +405,15 @@ impl Liveness {
         self.ivcs.get(id)?.mtu.as_ref()?.found()
     }
 
+    /// The longest of the smoothed round-trip times of a tunnel's live IVCs.
+    #[must_use]
+    pub fn round_trip(&self, tunnel: Ipv4Addr) -> Option<Duration> {
+        let ids = &self.tunnels.get(&tunnel)?.ivcs;
+        let ivcs = ids.iter().filter_map(|id| self.ivcs.get(id));
+        let live = ivcs.filter(|ivc| ivc.state == State::Live);
+        live.filter_map(|ivc| ivc.trip.smoothed()).max()
+    }
+
     /// Whether an IVC is known.
     #[must_use]
     pub fn knows(&self, id: &IvcId) -> bool {

@@ -73,6 +73,9 @@ pub(super) fn text(status: &Status) -> Result<String, prometheus::Error> {
     for refusal in &status.refusals {
         writer.counter(&f::REFUSED, &[&refusal.reason], refusal.connections)?;
     }
+    for resend in &status.resends {
+        writer.counter(&f::RESENT, &[&resend.event], resend.packets)?;
+    }
     TextEncoder::new().encode_to_string(&writer.registry.gather())
 }
 
@@ -256,7 +259,7 @@ fn float(number: u64) -> f64 {
 pub(crate) mod tests {
     use super::*;
     use crate::api::status::{
-        DropStatus, OrderCounts, RecentStatus, RefusalStatus, SCHEMA, TrafficStatus,
+        DropStatus, OrderCounts, RecentStatus, RefusalStatus, ResendStatus, SCHEMA, TrafficStatus,
     };
 
     /// A status with a bit of everything.
@@ -296,6 +299,10 @@ pub(crate) mod tests {
             refusals: vec![RefusalStatus {
                 reason: "unknown_key".to_owned(),
                 connections: 3,
+            }],
+            resends: vec![ResendStatus {
+                event: "came".to_owned(),
+                packets: 5,
             }],
             problems: vec!["no route".to_owned()],
         }

@@ -263,6 +263,11 @@ families! {
         &["reason"],
         "Connections of other gateways that were refused, by reason.",
     );
+    RESENT = counter(
+        "withy_resent_packets_total",
+        &["event"],
+        "Packets that links lost: asked for here, sent again to the other gateway, and that came in time, or late.",
+    );
 }
 
 #[cfg(test)]

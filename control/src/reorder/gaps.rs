@@ -1,6 +1,6 @@
 //! Which numbers are still to come.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use withy_common::maps::MAX_IVCS;
 
@@ -36,6 +36,8 @@ pub(super) struct Seen {
     pub(super) too_late: bool,
     /// How many numbers are given up because of it.
     pub(super) given_up: u64,
+    /// Whether an IVC is quiet that may have been given something just now.
+    pub(super) quiet: bool,
 }
 
 impl Default for Gaps {
@@ -50,8 +52,9 @@ impl Default for Gaps {
 }
 
 impl Gaps {
-    /// Takes note of a packet.
-    pub(super) fn see(&mut self, arrival: &Arrival) -> Seen {
+    /// Takes note of a packet that came by one of so many IVCs. What is lost is given up at once unless `patient`, or one of them is
+    /// quiet.
+    pub(super) fn see(&mut self, arrival: &Arrival, ivcs: usize, patient: bool) -> Seen {
         let Arrival {
             number, slot, time, ..
         } = *arrival;
@@ -60,6 +63,7 @@ impl Gaps {
         let next = *self.next.get_or_insert(number);
         let place = &mut self.newest[slot % MAX_IVCS];
         *place = Some((place.map_or(number, |(last, _)| last.max(number)), time));
+        let quiet = self.alive(time) < ivcs;
         let mut given_up = 0;
         if number >= next.saturating_add(WINDOW) {
             given_up += self.give_up_before(number - WINDOW + 1);
@@ -69,7 +73,7 @@ impl Gaps {
             self.come[word(number)] |= bit(number);
             self.advance();
             // In order, which is nearly always, there is nothing to give up.
-            if self.next.is_some_and(|next| next <= self.top) {
+            if !patient && !quiet && self.next.is_some_and(|next| next <= self.top) {
                 given_up += self.give_up_before(self.floor(time));
             }
         }
@@ -77,6 +81,7 @@ impl Gaps {
             behind,
             too_late,
             given_up,
+            quiet,
         }
     }
 
@@ -103,11 +108,40 @@ impl Gaps {
         missing
     }
 
+    /// Takes note of a number, of which the lower half is given, that no packet will have. Returns whether that is news.
+    pub(super) fn void(&mut self, low: u32) -> bool {
+        let Some(next) = self.next else { return false };
+        let [.., a, b, c, d] = next.to_be_bytes();
+        let ahead = u64::from(low.wrapping_sub(u32::from_be_bytes([a, b, c, d])));
+        let number = next.saturating_add(ahead);
+        if ahead >= WINDOW || self.come[word(number)] & bit(number) != 0 {
+            return false;
+        }
+        self.come[word(number)] |= bit(number);
+        self.advance();
+        true
+    }
+
+    /// Tells the numbers in a range that have not come and are not given up.
+    pub(super) fn missing(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let next = self.next.unwrap_or(u64::MAX);
+        let end = range.end.min(next.saturating_add(WINDOW));
+        (range.start.max(next)..end).filter(|number| self.come[word(*number)] & bit(*number) == 0)
+    }
+
     /// What every IVC that is alive has passed: each keeps the order of what it carries.
-    fn floor(&self, now: Time) -> u64 {
+    pub(super) fn floor(&self, now: Time) -> u64 {
         let alive = self.newest.iter().flatten();
         let alive = alive.filter(|(_, last)| now.saturating_sub(*last) < QUIET);
         alive.map(|(number, _)| *number).min().unwrap_or_default()
+    }
+
+    /// How many IVCs bring something just now.
+    fn alive(&self, now: Time) -> usize {
+        let places = self.newest.iter().flatten();
+        places
+            .filter(|(_, last)| now.saturating_sub(*last) < QUIET)
+            .count()
     }
 
     /// Goes over what has come.

@@ -3,10 +3,15 @@
 //! Every packet has a number, and came by one of the tunnel's IVCs, each of which keeps the order of what it carries. A packet waits only
 //! while one before it may still come, and a number is given up by the rule of multilink PPP (RFC 1990 section 4.1): once every IVC that
 //! is alive has brought something newer, it is lost, not late. Nothing waits longer than a bound, and no more than so many packets wait.
+//! While an IVC brings nothing, nobody knows what it has been given just now, and the bound decides.
 //!
 //! What is missing is not known to be of one flow or another. But a TCP segment tells whether it is what its own connection wants next:
 //! then it does not wait for anybody, so that the loss of one connection never holds up others.
+//!
+//! Where the other side can send again ([`crate::resend`]), what is lost is not given up, but asked for ([`asks`]), and waited for somewhat
+//! longer.
 
+mod asks;
 mod auto;
 mod flows;
 mod gaps;
@@ -15,22 +20,38 @@ mod tests;
 
 use std::{collections::VecDeque, ops::AddAssign, time::Duration};
 
-use self::{auto::Auto, flows::Flows, gaps::Gaps};
+use self::{
+    asks::{Asks, HESITATION, Patience},
+    auto::Auto,
+    flows::Flows,
+    gaps::{Gaps, Seen},
+};
 use crate::config::Resequence;
 
 /// How many packets of a tunnel may wait.
-pub const MOST_HELD: usize = 1_024;
+pub const MOST_HELD: usize = 2_048;
 
 /// A packet's time of arrival, since any moment that is the same for all.
 pub type Time = Duration;
 
-/// What a packet is to the connection that it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a packet is to the connection that it belongs to; by default to none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kin {
     /// The connection: a number that all its packets have, and few others.
     pub flow: u32,
     /// Of a TCP segment, the number of its first byte, and the number that follows on its last.
     pub bytes: Option<(u32, u32)>,
+}
+
+/// How the packets of a tunnel are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether they are put back in order.
+    pub policy: Resequence,
+    /// How many IVCs may bring them.
+    pub ivcs: usize,
+    /// The round-trip time, if the other side can send again what is lost.
+    pub resend: Option<Duration>,
 }
 
 /// What is known of a packet.
@@ -74,6 +95,12 @@ pub struct Figures {
     pub expired: u64,
     /// Packets that came when their number had been given up already.
     pub too_late: u64,
+    /// Packets that were asked for.
+    pub asked: u64,
+    /// Packets that came in time after they were asked for.
+    pub mended: u64,
+    /// Packets that came after they were asked for and given up.
+    pub missed: u64,
 }
 
 impl AddAssign for Figures {
@@ -85,6 +112,9 @@ impl AddAssign for Figures {
         self.lost += more.lost;
         self.expired += more.expired;
         self.too_late += more.too_late;
+        self.asked += more.asked;
+        self.mended += more.mended;
+        self.missed += more.missed;
     }
 }
 
@@ -102,6 +132,13 @@ pub struct Resequencer<P> {
     /// The time as far as it is known.
     now: Time,
     auto: Auto,
+    /// How long is waited for what was asked for; none where that is no use.
+    patience: Option<Patience>,
+    /// Whether an IVC that has been quiet may bring what is missing.
+    quiet: bool,
+    asks: Asks,
+    /// What is to be asked for.
+    wanted: Vec<u64>,
     figures: Figures,
 }
 
@@ -117,28 +154,19 @@ impl<P> Resequencer<P> {
             bound,
             now: Time::ZERO,
             auto: Auto::default(),
+            patience: None,
+            quiet: false,
+            asks: Asks::default(),
+            wanted: Vec::new(),
             figures: Figures::default(),
         }
     }
 
     /// Takes a packet, and hands on what goes to its destination now, in this order.
-    pub fn push(
-        &mut self,
-        policy: Resequence,
-        arrival: Arrival,
-        packet: P,
-        mut deliver: impl FnMut(P),
-    ) {
+    pub fn push(&mut self, terms: Terms, arrival: Arrival, packet: P, mut deliver: impl FnMut(P)) {
         self.now = arrival.time;
-        let seen = self.gaps.see(&arrival);
-        let disturbed = self.auto.see(seen.behind);
-        self.figures.lost += seen.given_up;
-        if seen.behind == 0 {
-            self.figures.in_order += 1;
-        } else {
-            self.figures.late += 1;
-        }
-        if policy == Resequence::Off || policy == Resequence::Auto && !disturbed {
+        let (seen, orderly) = self.see(terms, &arrival);
+        if !orderly {
             self.flush(&mut deliver);
             deliver(packet);
             return;
@@ -160,11 +188,85 @@ impl<P> Resequencer<P> {
         self.expire(arrival.time, deliver);
     }
 
-    /// Hands on what has waited as long as it may.
+    /// Takes note of a packet that goes nowhere.
+    pub fn skip(&mut self, terms: Terms, arrival: &Arrival, mut deliver: impl FnMut(P)) {
+        self.now = arrival.time;
+        let (_, orderly) = self.see(terms, arrival);
+        if !orderly {
+            self.flush(&mut deliver);
+        }
+        self.release_settled_before(u64::MAX, &mut deliver);
+    }
+
+    /// Takes note of packets that will not come, by the lower halves of their numbers.
+    pub fn void(&mut self, numbers: impl Iterator<Item = u32>, mut deliver: impl FnMut(P)) {
+        for number in numbers {
+            self.figures.lost += u64::from(self.gaps.void(number));
+        }
+        self.release_settled_before(u64::MAX, &mut deliver);
+    }
+
+    /// Takes note of a packet's number. Returns what it means, and whether order is to be kept.
+    fn see(&mut self, terms: Terms, arrival: &Arrival) -> (Seen, bool) {
+        let resend = terms.resend.filter(|_| terms.policy != Resequence::Off);
+        self.patience = resend.map(Patience::new);
+        let seen = self.gaps.see(arrival, terms.ivcs, self.patience.is_some());
+        self.quiet = seen.quiet;
+        self.figures.lost += seen.given_up;
+        if seen.behind == 0 {
+            self.figures.in_order += 1;
+        } else {
+            self.figures.late += 1;
+        }
+        let asked = self.asks.cover(arrival.number);
+        if asked && seen.too_late {
+            self.figures.missed += 1;
+        } else if asked {
+            self.figures.mended += 1;
+        }
+        // That it was lost says nothing of links' latencies.
+        let disturbed = if asked {
+            self.auto.is_on()
+        } else {
+            self.auto.see(seen.behind)
+        };
+        if self.patience.is_none() {
+            self.asks.clear();
+        } else if !self.quiet {
+            self.ask_before(self.gaps.floor(arrival.time), arrival.time);
+        }
+        let orderly = match terms.policy {
+            Resequence::Off => false,
+            Resequence::Auto => disturbed || self.patience.is_some(),
+            Resequence::On => true,
+        };
+        (seen, orderly)
+    }
+
+    fn ask_before(&mut self, number: u64, now: Time) {
+        let count = self.asks.before(number, now, &self.gaps, &mut self.wanted);
+        self.figures.asked += count as u64;
+    }
+
+    /// Whether there are packets that are to be asked for.
+    #[must_use]
+    pub fn wants(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Takes the numbers of packets that are to be asked for.
+    pub fn take_wanted(&mut self) -> impl Iterator<Item = u64> {
+        self.wanted.drain(..)
+    }
+
+    /// Hands on what has waited as long as it may, and asks for what is due.
     pub fn expire(&mut self, now: Time, mut deliver: impl FnMut(P)) {
         self.now = now;
-        while self.deadline().is_some_and(|deadline| deadline <= now) || self.held.len() > MOST_HELD
-        {
+        if let Some(patience) = self.patience {
+            self.mend(now, &patience, &mut deliver);
+        }
+        let overdue = |since: Option<Time>, bound| since.is_some_and(|since| since + bound <= now);
+        while overdue(self.oldest, self.bound()) || self.held.len() > MOST_HELD {
             let Some(first) = self.held.front().map(|held| held.number) else {
                 break;
             };
@@ -172,6 +274,29 @@ impl<P> Resequencer<P> {
             self.gaps.give_up_before(first);
             self.release_settled_before(u64::MAX, &mut deliver);
         }
+    }
+
+    fn mend(&mut self, now: Time, patience: &Patience, deliver: &mut impl FnMut(P)) {
+        while let Some((first, due)) = self.hesitation()
+            && due <= now
+        {
+            self.ask_before(first, now);
+        }
+        let over = self
+            .asks
+            .expire(now, patience, &self.gaps, &mut self.wanted);
+        if let Some(over) = over {
+            self.figures.lost += self.gaps.give_up_before(over);
+            self.release_settled_before(u64::MAX, deliver);
+        }
+    }
+
+    /// Before which number everything is asked for, and when, although it may still come.
+    fn hesitation(&self) -> Option<(u64, Time)> {
+        let asked = self.asks.end();
+        let settled = self.held.partition_point(|held| held.number <= asked);
+        let first = self.held.get(settled)?;
+        Some((first.number, first.since + HESITATION))
     }
 
     /// Hands on all that waits.
@@ -191,7 +316,18 @@ impl<P> Resequencer<P> {
     /// When [`Self::expire`] has something to do, unless a packet comes before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        Some(self.oldest? + self.bound)
+        let held = self.oldest.map(|oldest| oldest + self.bound());
+        let asks = self.patience.as_ref().and_then(|patience| {
+            let hesitation = self.hesitation().map(|(_, due)| due);
+            let asks = self.asks.deadline(patience, &self.gaps);
+            hesitation.into_iter().chain(asks).min()
+        });
+        held.into_iter().chain(asks).min()
+    }
+
+    /// How long a packet may wait now.
+    fn bound(&self) -> Duration {
+        self.patience.map_or(self.bound, |patience| patience.bound)
     }
 
     /// How it went so far.

@@ -8,6 +8,16 @@ use super::*;
 
 const BOUND: Duration = Duration::from_millis(60);
 
+const ON: Terms = terms(Resequence::On, None);
+
+const fn terms(policy: Resequence, resend: Option<Duration>) -> Terms {
+    Terms {
+        policy,
+        ivcs: 1,
+        resend,
+    }
+}
+
 fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
 }
@@ -36,7 +46,7 @@ fn play(arrivals: &[Arrival]) -> (Vec<(u64, Duration)>, Figures) {
         {
             resequencer.expire(deadline, |number| out.push((number, deadline)));
         }
-        resequencer.push(Resequence::On, *arrival, arrival.number, |number| {
+        resequencer.push(ON, *arrival, arrival.number, |number| {
             out.push((number, arrival.time));
         });
     }
@@ -126,6 +136,35 @@ fn nothing_waits_for_an_ivc_that_is_silent_longer_than_the_bound() {
         (3, ms(150)),
         "an IVC that carries nothing is not waited for"
     );
+}
+
+#[test]
+fn what_an_ivc_brings_after_a_rest_is_waited_for() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let terms = Terms { ivcs: 2, ..ON };
+    let mut out = Vec::new();
+    let mut push = |arrival: Arrival, out: &mut Vec<u64>| {
+        resequencer.push(terms, arrival, arrival.number, |number| out.push(number));
+        resequencer.deadline()
+    };
+    push(other(0, 1, ms(0)), &mut out);
+    push(other(1, 0, ms(0)), &mut out);
+    // The second IVC has been quiet when it is given number 302; number 305 is lost.
+    for number in 2..302 {
+        push(other(number, 0, ms(number)), &mut out);
+    }
+    push(other(303, 0, ms(303)), &mut out);
+    assert_eq!(out.len(), 302);
+    push(other(302, 1, ms(306)), &mut out);
+    assert_eq!(out[302..], [302, 303]);
+    push(other(304, 0, ms(306)), &mut out);
+    for number in 306..500 {
+        push(other(number, 0, ms(number)), &mut out);
+    }
+    // Until it has been quiet for long enough again, it may have been given number 305.
+    let expected: Vec<_> = (0..305).chain(306..500).collect();
+    push(other(500, 0, ms(500)), &mut out);
+    assert_eq!(out[..expected.len()], expected);
 }
 
 #[test]
@@ -292,10 +331,14 @@ fn order_is_kept_once_it_is_disturbed() {
         let mut resequencer = Resequencer::new(BOUND);
         let mut out = Vec::new();
         for arrival in &sorted {
-            resequencer.push(policy, *arrival, arrival.number, |number| out.push(number));
+            resequencer.push(terms(policy, None), *arrival, arrival.number, |number| {
+                out.push(number)
+            });
         }
         resequencer.flush(|number| out.push(number));
         assert_eq!(out.len(), 400);
         assert_eq!(out[200..].is_sorted(), kept, "{policy}");
     }
 }
+
+mod resend;

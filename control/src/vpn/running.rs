@@ -6,8 +6,8 @@ use withy_common::{classes::Classes, label::Policies};
 
 use crate::{
     config::{
-        Class, Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Resequence, Sa,
-        Setting, SplitPolicy, Subnets, Suite, TrafficPolicy, Tunnel, TunnelName,
+        Class, Config, Delay, Endpoints, Ivc, LinkName, Manual, Mss, Mtu, Rate, Resend, Resequence,
+        Sa, Setting, SplitPolicy, Subnets, Suite, TrafficPolicy, Tunnel, TunnelName,
     },
     reconcile::objects::{EspKey, IllegalKeyLength, IllegalSpi, Spi},
 };
@@ -41,6 +41,8 @@ pub struct Running {
     pub policy: TrafficPolicy,
     /// The classes of packets.
     pub classes: Vec<Class>,
+    /// Whether what links lose is sent again.
+    pub resend: Resend,
 }
 
 /// An IVC of a running tunnel.
@@ -148,6 +150,7 @@ impl Running {
             resequence: Resequence::Auto,
             policy: TrafficPolicy::Aggregate,
             classes: Vec::new(),
+            resend: Resend::Auto,
         }
     }
 }
@@ -164,6 +167,7 @@ impl Running {
             resequence: tunnel.resequence,
             policy: tunnel.policy,
             classes: tunnel.classes.clone(),
+            resend: tunnel.resend,
             suite: manual.suite,
             outbound: vec![RunningSa::manual(&manual.outbound)?],
             inbound: vec![RunningSa::manual(&manual.inbound)?],

@@ -8,3 +8,4 @@ pub mod header;
 pub mod keepalive;
 pub mod wire_decoder;
 pub mod wire_messages;
+pub mod word;

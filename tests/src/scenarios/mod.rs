@@ -22,6 +22,7 @@ mod order;
 mod policies;
 mod refusal;
 mod repair;
+mod resend;
 mod restart;
 mod scale;
 pub(crate) mod stage;
@@ -135,6 +136,7 @@ pub fn all() -> Vec<Scenario> {
         hub::SCENARIOS,
         operator::SCENARIOS,
         order::SCENARIOS,
+        resend::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,
         scale::SCENARIOS,

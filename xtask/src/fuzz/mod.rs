@@ -35,6 +35,8 @@ pub(crate) enum Target {
     Esp,
     /// Any packet to what the eBPF programs find out about it
     Header,
+    /// Any bytes as what one ESP engine tells the other of packets
+    Word,
 }
 
 impl Target {
@@ -47,6 +49,7 @@ impl Target {
             Self::Config => "config",
             Self::Esp => "esp",
             Self::Header => "header",
+            Self::Word => "word",
         }
     }
 
@@ -74,6 +77,7 @@ impl Target {
             Self::WireDecoder | Self::Config => 8192,
             Self::WireMessages => 4096,
             Self::Keepalive | Self::Esp | Self::Header => 256,
+            Self::Word => 512,
         }
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
     let resequence = map.optional("resequence", sink, Field::parse);
     let policy = map.optional("policy", sink, Field::parse);
     let classes = map.optional("classes", sink, class::decode_all);
+    let resend = map.optional("resend", sink, Field::parse);
     let (keying, endpoints, ivcs) = if is_manual(field) {
         manual(&mut map, sink)
     } else {
@@ -56,6 +57,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         resequence,
         policy,
         classes: classes.unwrap_or_default(),
+        resend,
         keying,
     }
 }

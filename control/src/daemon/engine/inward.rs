@@ -3,6 +3,8 @@
 use std::{
     io::{self, IoSlice},
     mem,
+    net::Ipv4Addr,
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -13,19 +15,24 @@ use super::{
     Shared,
     lanes::Turn,
     order::{Order, Packet},
+    repair::Words,
+    way::Way,
 };
 use crate::{
-    esp::{Inbound, Opened, Refused},
+    esp::{Content, Inbound, Opened, Refused},
     kernel::{
         esp::{BATCH, Received},
         tun::Writer,
     },
     offload::{self, HEADER, Header, Joiner, LONGEST, Unit},
-    reorder::Arrival,
+    reorder::{Arrival, Kin, MOST_HELD, Terms},
+    resend::{Kind, Word},
 };
 
-/// How many buffers a thread keeps for packets to come.
+/// How many buffers a thread has at first for packets to come.
 const SPARES: usize = 4 * BATCH;
+/// How many it keeps of those that packets have waited in.
+const MOST_SPARES: usize = SPARES + MOST_HELD;
 
 /// One of the threads that receive. They take turns: whoever has received a whole batch, behind which there may be more, lets the next one
 /// receive; while there is less, one thread does it all.
@@ -39,6 +46,11 @@ pub(super) struct Inward<'s> {
     out: Vec<Packet>,
     spares: Vec<Box<[u8]>>,
     joiner: Joiner,
+    way: Way,
+    /// What other sides want, by their endpoints.
+    wanted: Vec<(Ipv4Addr, Word)>,
+    /// What there is to tell them.
+    words: Words,
 }
 
 /// A packet as it came, and what was inside if it is to be believed.
@@ -67,6 +79,9 @@ impl<'s> Inward<'s> {
             out: Vec::with_capacity(BATCH),
             spares: (0..SPARES).map(|_| buffer()).collect(),
             joiner: Joiner::new(BATCH),
+            way: Way::new(),
+            wanted: Vec::new(),
+            words: Words::default(),
         }
     }
 
@@ -115,8 +130,23 @@ impl<'s> Inward<'s> {
         });
         self.deliver(turn);
         let buffers = self.out.drain(..).map(|packet| packet.buffer);
-        let room = SPARES.saturating_sub(self.spares.len());
+        let room = MOST_SPARES.saturating_sub(self.spares.len());
         self.spares.extend(buffers.take(room));
+        self.converse();
+    }
+
+    /// Answers what other sides want, and asks for what is missing here.
+    fn converse(&mut self) {
+        let (shared, device) = (self.shared, self.shared.bundle());
+        for (remote, word) in self.wanted.drain(..) {
+            let way = (&mut self.way, device);
+            let words = &mut self.words;
+            let stuck = shared
+                .repair
+                .answer((remote, &word), shared.now(), way, words);
+            shared.refusals.add_many(Refused::Stuck, stuck);
+        }
+        self.way.say(device, &mut self.words, &shared.outbound);
     }
 
     fn open(&mut self, count: usize, table: &Inbound) {
@@ -136,37 +166,83 @@ impl<'s> Inward<'s> {
             order.follow(table, &mut self.out);
             self.table = Arc::clone(table);
         }
-        for slot in &mut self.slots[..count] {
-            let Some(opened) = slot.opened.take() else {
+        let agreed = self.shared.repair.agreed();
+        for at in 0..count {
+            let Some(opened) = self.slots[at].opened.take() else {
                 continue;
             };
-            // The program that received it has left word.
-            let ivc = IvcRx::marked(slot.buffer[8]);
-            let buffer = self.spares.pop().unwrap_or_else(buffer);
-            let mut packet = Packet {
-                buffer: mem::replace(&mut slot.buffer, buffer),
-                inner: opened.inner,
-                lane: 0,
-            };
-            let kin = offload::kin(packet.as_ref());
-            packet.lane = self.shared.lanes.of(kin.flow);
-            let arrival = Arrival {
+            let mut arrival = Arrival {
                 number: opened.number,
-                slot: ivc,
+                // The program that received it has left word.
+                slot: IvcRx::marked(self.slots[at].buffer[8]),
                 time,
-                kin,
+                kin: Kin::default(),
                 waits: opened.waits,
             };
-            order.push(
-                table,
-                (opened.spi, opened.resequence),
-                arrival,
-                packet,
-                &mut self.out,
-            );
+            let packet = match &opened.content {
+                Content::Packet(inner) => Some(self.packet(at, inner, &mut arrival)),
+                Content::Dummy(payload) => {
+                    self.hear(at, payload, &opened, (table, &mut *order));
+                    None
+                }
+            };
+            let agreed = agreed.get(&opened.remote);
+            let terms = Terms {
+                policy: opened.resequence,
+                ivcs: opened.ivcs,
+                resend: agreed.and_then(|agreed| agreed.round_trip),
+            };
+            order.push(table, (opened.spi, terms), arrival, packet, &mut self.out);
         }
         let deadline = order.expire(time, &mut self.out);
         self.shared.set_deadline(deadline);
+        self.ask(table, order);
+    }
+
+    /// Takes the packet out of a slot.
+    fn packet(&mut self, at: usize, inner: &Range<usize>, arrival: &mut Arrival) -> Packet {
+        let buffer = self.spares.pop().unwrap_or_else(buffer);
+        let mut packet = Packet {
+            buffer: mem::replace(&mut self.slots[at].buffer, buffer),
+            inner: inner.clone(),
+            lane: 0,
+        };
+        arrival.kin = offload::kin(packet.as_ref());
+        packet.lane = self.shared.lanes.of(arrival.kin.flow);
+        packet
+    }
+
+    /// Has the other sides asked for what is missing.
+    fn ask(&mut self, table: &Inbound, order: &mut Order) {
+        order.take_wanted(|spi, number| {
+            if let Some(remote) = table.remote(spi) {
+                let [.., a, b, c, d] = number.to_be_bytes();
+                let low = u32::from_be_bytes([a, b, c, d]);
+                self.words.add(remote, Kind::Wanted, spi, low);
+            }
+        });
+    }
+
+    /// Takes in what the other side of a tunnel says.
+    fn hear(
+        &mut self,
+        at: usize,
+        payload: &Range<usize>,
+        by: &Opened,
+        (table, order): (&Inbound, &mut Order),
+    ) {
+        let Ok(word) = Word::read(&self.slots[at].buffer[payload.clone()]) else {
+            self.shared.refusals.add(Refused::Dummy);
+            return;
+        };
+        match word.kind() {
+            Kind::Wanted => self.wanted.push((by.remote, word)),
+            // It must be of the same tunnel.
+            Kind::Gone if table.remote(word.spi()) == Some(by.remote) => {
+                order.void(&word, &mut self.out);
+            }
+            Kind::Gone => {}
+        }
     }
 
     fn deliver(&mut self, turn: Turn) {

@@ -5,6 +5,8 @@ mod lanes;
 mod order;
 mod outward;
 mod probe;
+mod repair;
+mod way;
 
 use std::{
     io,
@@ -19,6 +21,7 @@ use std::{
 use tracing::{info, warn};
 
 pub(crate) use self::order::{BOUND, Kept};
+pub(super) use self::repair::{Agreed, Repair};
 use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward};
 use crate::{
     api::{
@@ -33,7 +36,7 @@ use crate::{
         tun::{Queue, Tun, Writer},
     },
     reconcile::objects::Spi,
-    reorder::Time,
+    reorder::{Figures, Time},
     vpn::{self, RunningTunnels},
 };
 
@@ -69,6 +72,8 @@ struct Shared {
     deadline: AtomicU64,
     start: Instant,
     refusals: Refusals,
+    /// Also the keepalives' thread has it.
+    repair: Arc<Repair>,
 }
 
 /// What is replaced as a whole; whoever has got it may go on with it.
@@ -198,6 +203,12 @@ impl Engine {
         })
     }
 
+    /// What it knows of sending again; nothing where the kernel's engine works, which does not do that.
+    pub(super) fn repair(&self) -> Option<Arc<Repair>> {
+        let userspace = self.userspace.as_ref()?;
+        Some(Arc::clone(&userspace.shared.repair))
+    }
+
     /// How it is.
     pub(super) fn report(&self) -> EngineReport {
         let shared = self.userspace.as_ref().map(|own| &own.shared);
@@ -212,6 +223,7 @@ impl Engine {
                 })
                 .collect(),
             kept: shared.map(|shared| shared.order().kept()),
+            resends: shared.map(|shared| shared.resends()).unwrap_or_default(),
         }
     }
 }
@@ -231,6 +243,7 @@ impl Userspace {
             deadline: AtomicU64::new(NEVER),
             start: Instant::now(),
             refusals: Refusals::default(),
+            repair: Arc::default(),
         });
         for number in 0..threads {
             let shared = Arc::clone(&shared);
@@ -298,6 +311,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinH
 impl Shared {
     fn set_outbound(&self, running: &RunningTunnels) -> Failed {
         let (table, failed) = self.outbound.get().follow(running);
+        self.repair.follow(|spi| table.has(spi));
         self.outbound.set(table);
         failed
     }
@@ -306,6 +320,20 @@ impl Shared {
         let (table, failed) = self.inbound.get().follow(running);
         self.inbound.set(table);
         failed
+    }
+
+    /// What was done about packets that links lost, by event.
+    fn resends(&self) -> Vec<(&'static str, u64)> {
+        let mut figures = Figures::default();
+        for kept in self.order().kept().values() {
+            figures += kept.figures;
+        }
+        vec![
+            ("asked", figures.asked),
+            ("sent", self.repair.sent()),
+            ("came", figures.mended),
+            ("late", figures.missed),
+        ]
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {

@@ -9,7 +9,8 @@ use std::{
 use crate::{
     config::{Resequence, TunnelName},
     esp::Inbound,
-    reorder::{Arrival, Figures, Resequencer, Time},
+    reorder::{Arrival, Figures, Resequencer, Terms, Time},
+    resend::Word,
 };
 
 /// How long a packet may wait for those before it: longer than links' jitter, shorter than TCP's patience.
@@ -56,30 +57,60 @@ pub(super) struct Order {
     before: BTreeMap<TunnelName, Figures>,
     /// Those in which packets wait; of a hub's many tunnels these are few.
     waiting: Vec<u32>,
+    /// Those that miss something that is to be asked for.
+    asking: Vec<u32>,
 }
 
 impl Order {
-    /// Takes a packet of an SA of `table`; what goes on now goes to the end of `out`.
+    /// Takes a packet of an SA of `table`, or none if what came goes nowhere; what goes on now goes to the end of `out`.
     pub(super) fn push(
         &mut self,
         table: &Inbound,
-        (spi, policy): (u32, Resequence),
+        (spi, terms): (u32, Terms),
         arrival: Arrival,
-        packet: Packet,
+        packet: Option<Packet>,
         out: &mut Vec<Packet>,
     ) {
         if !self.by_spi.contains_key(&spi) {
-            match table.tunnel(spi).filter(|_| policy != Resequence::Off) {
+            match table
+                .tunnel(spi)
+                .filter(|_| terms.policy != Resequence::Off)
+            {
                 Some(tunnel) => self.begin(spi, tunnel.clone()),
-                None => return out.push(packet),
+                None => return out.extend(packet),
             }
         }
         let Some(OfSa { packets: of_sa, .. }) = self.by_spi.get_mut(&spi) else {
             return;
         };
-        of_sa.push(policy, arrival, packet, |packet| out.push(packet));
+        match packet {
+            Some(packet) => of_sa.push(terms, arrival, packet, |packet| out.push(packet)),
+            None => of_sa.skip(terms, &arrival, |packet| out.push(packet)),
+        }
         if of_sa.deadline().is_some() && !self.waiting.contains(&spi) {
             self.waiting.push(spi);
+        }
+        if of_sa.wants() && !self.asking.contains(&spi) {
+            self.asking.push(spi);
+        }
+    }
+
+    /// Takes note of packets that will not come.
+    pub(super) fn void(&mut self, gone: &Word, out: &mut Vec<Packet>) {
+        if let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&gone.spi()) {
+            let numbers = gone.runs().iter().flat_map(|run| run.numbers());
+            packets.void(numbers, |packet| out.push(packet));
+        }
+    }
+
+    /// Tells what is to be asked for: the SPI, and the number.
+    pub(super) fn take_wanted(&mut self, mut ask: impl FnMut(u32, u64)) {
+        for spi in self.asking.drain(..) {
+            let of_sa = self.by_spi.get_mut(&spi);
+            let numbers = of_sa
+                .into_iter()
+                .flat_map(|of_sa| of_sa.packets.take_wanted());
+            numbers.for_each(|number| ask(spi, number));
         }
     }
 
@@ -110,6 +141,9 @@ impl Order {
                 return false;
             };
             of_sa.expire(now, |packet| out.push(packet));
+            if of_sa.wants() && !self.asking.contains(spi) {
+                self.asking.push(*spi);
+            }
             let deadline = of_sa.deadline();
             next = next.into_iter().chain(deadline).min();
             deadline.is_some()
@@ -136,10 +170,23 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reorder::Kin;
+    use crate::{reorder::Kin, resend::Kind};
 
     const SPI: u32 = 0x1000;
-    const ON: (u32, Resequence) = (SPI, Resequence::On);
+    const ON: (u32, Terms) = sa(Resequence::On);
+
+    const fn sa(policy: Resequence) -> (u32, Terms) {
+        let resend = None;
+        let ivcs = 1;
+        (
+            SPI,
+            Terms {
+                policy,
+                ivcs,
+                resend,
+            },
+        )
+    }
 
     /// A tunnel with SAs of these SPIs.
     fn table(spis: &[u32]) -> Inbound {
@@ -161,14 +208,14 @@ mod tests {
     }
 
     /// Pushes packets; returns what goes on, by lane, which is the packet's number here.
-    fn push(order: &mut Order, sa: (u32, Resequence), arrivals: &[Arrival]) -> Vec<usize> {
+    fn push(order: &mut Order, sa: (u32, Terms), arrivals: &[Arrival]) -> Vec<usize> {
         let (table, mut out) = (table(&[sa.0]), Vec::new());
         for arrival in arrivals {
             let packet = Packet {
                 lane: usize::try_from(arrival.number).unwrap(),
                 ..Packet::default()
             };
-            order.push(&table, sa, *arrival, packet, &mut out);
+            order.push(&table, sa, *arrival, Some(packet), &mut out);
         }
         out.into_iter().map(|packet| packet.lane).collect()
     }
@@ -184,6 +231,24 @@ mod tests {
         assert_eq!(order.expire(before, &mut out), Some(due));
         assert!(out.is_empty());
         assert_eq!(order.expire(due, &mut out), None);
+        assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_where_the_other_side_can_send_again() {
+        let (mut order, mut wanted) = (Order::default(), Vec::new());
+        let (spi, terms) = sa(Resequence::Auto);
+        let resend = Some(Duration::from_millis(20));
+        let gap = [arrival(7, 0, 0), arrival(9, 0, 5)];
+        let able = (spi, Terms { resend, ..terms });
+        assert_eq!(push(&mut order, able, &gap), [7]);
+        order.take_wanted(|spi, number| wanted.push((spi, number)));
+        assert_eq!(wanted, [(spi, 8)]);
+        // The other side has it no more.
+        let mut gone = Word::new(Kind::Gone, spi);
+        assert!(gone.add(8));
+        let mut out = Vec::new();
+        order.void(&gone, &mut out);
         assert_eq!(out.len(), 1);
     }
 
@@ -207,7 +272,7 @@ mod tests {
         let (tunnel, _) = crate::esp::tunnel_for_tests(0, true, &[]);
         let done = |figures: Figures| Kept {
             figures,
-            disturbed: false,
+            disturbed: true,
         };
         let once = Figures {
             in_order: 3,
@@ -218,7 +283,7 @@ mod tests {
         };
         assert_eq!(order.kept(), [(tunnel.clone(), done(once))].into());
         order.follow(&table(&[0x2000]), &mut Vec::new());
-        push(&mut order, (0x2000, Resequence::On), &gap[..2]);
+        push(&mut order, (0x2000, ON.1), &gap[..2]);
         let more = Figures {
             in_order: 5,
             ..once
@@ -230,7 +295,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_where_order_is_not_asked_for() {
-        let off = (SPI, Resequence::Off);
+        let off = sa(Resequence::Off);
         let gap = [
             arrival(0, 0, 0),
             arrival(1, 1, 0),

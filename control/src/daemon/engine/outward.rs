@@ -2,13 +2,10 @@
 
 use std::{io, mem};
 
-use super::Shared;
+use super::{Shared, repair::Words, way::Way};
 use crate::{
     esp::{HEADROOM, Outbound, Refused, Sealer, TAILROOM},
-    kernel::{
-        esp::{BATCH, EspSender},
-        tun::Queue,
-    },
+    kernel::{esp::BATCH, tun::Queue},
     offload::{self, Cut, HEADER, Header, LONGEST},
 };
 
@@ -19,11 +16,12 @@ type Slot = Box<[u8]>;
 pub(super) struct Outward<'s> {
     shared: &'s Shared,
     queue: Queue,
-    /// The way into the bundle device with this index.
-    sender: Option<(u32, EspSender)>,
+    way: Way,
     /// What was read last.
     read: Slot,
     batch: Batch,
+    /// What there is to tell the other sides.
+    words: Words,
 }
 
 /// Sealed packets that wait to be sent together.
@@ -31,6 +29,8 @@ struct Batch {
     slots: Vec<Slot>,
     /// How long each is that is in use.
     sealed: Vec<usize>,
+    /// Which of them were refused.
+    refused: [bool; BATCH],
 }
 
 impl<'s> Outward<'s> {
@@ -38,12 +38,14 @@ impl<'s> Outward<'s> {
         Self {
             shared,
             queue,
-            sender: None,
+            way: Way::new(),
             read: slot(),
             batch: Batch {
                 slots: (0..BATCH).map(|_| slot()).collect(),
                 sealed: Vec::with_capacity(BATCH),
+                refused: [false; BATCH],
             },
+            words: Words::default(),
         }
     }
 
@@ -123,17 +125,22 @@ impl<'s> Outward<'s> {
     }
 
     fn flush(&mut self) {
-        let Batch { slots, sealed } = &mut self.batch;
-        let device = self.shared.bundle();
-        if self.sender.as_ref().is_none_or(|(of, _)| *of != device) {
-            self.sender = EspSender::open(device).ok().map(|sender| (device, sender));
-        }
-        let stuck = match &mut self.sender {
-            Some((_, sender)) => sender.send(sealed.len(), |at| &slots[at][..sealed[at]]),
-            None => sealed.len() as u64,
-        };
+        let Batch {
+            slots,
+            sealed,
+            refused,
+        } = &mut self.batch;
+        let (shared, words) = (self.shared, &mut self.words);
+        let device = shared.bundle();
+        let packet = |at: usize| &slots[at][..sealed[at]];
+        refused.fill(false);
+        let note = |at: usize| refused[at] = true;
+        let stuck = self.way.send(device, sealed.len(), packet, note);
+        let packets = (0..sealed.len()).map(|at| (packet(at), refused[at]));
+        shared.repair.keep(packets, shared.now(), words);
+        self.way.say(device, words, &shared.outbound);
         sealed.clear();
-        self.shared.refusals.add_many(Refused::Stuck, stuck);
+        shared.refusals.add_many(Refused::Stuck, stuck);
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Optio
         resequence: tunnel.resequence,
         policy: tunnel.policy,
         classes: tunnel.classes.clone(),
+        resend: tunnel.resend,
         suite: agreed.suite,
         outbound: sas(&agreed.outbound)?,
         inbound: sas(&agreed.inbound)?,

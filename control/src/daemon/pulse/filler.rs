@@ -121,9 +121,10 @@ fn send(
         BATCH,
     );
     let packet = packet(svc.local, length, noise);
-    // What the device does not take is not sent, and there will be room for it again.
-    let refused = sender.send(room, |_| &packet);
-    if refused > 0 { 0 } else { room }
+    // What is refused is not sent, and there will be room for it again.
+    let mut refused = false;
+    sender.send(room, |_| &packet, |_| refused = true);
+    if refused { 0 } else { room }
 }
 
 /// The length of packets that every IVC carries whole.

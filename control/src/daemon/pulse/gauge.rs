@@ -16,6 +16,7 @@ use crate::{
     dataplane::{Meters, Svcs, wire},
     estimate::{Bond, Gauged, Present, Received},
     liveness::{Counted, Message},
+    resend::Gate,
 };
 
 /// More bytes than this between two keepalives are a load.
@@ -40,6 +41,8 @@ struct Tunnel {
     bond: Bond<IvcId>,
     loads: BTreeMap<IvcId, Load>,
     steered: Option<Duration>,
+    /// Whether losses by chance are worth to be repaired.
+    lossy: Gate,
 }
 
 /// What was sent on an IVC by the last keepalive, and when that was much.
@@ -160,6 +163,8 @@ impl Gauge {
                 .iter()
                 .filter_map(|(id, present)| Some((id, tunnel.bond.estimate(id, present)?)))
                 .collect();
+            let random = estimates.iter().map(|(_, estimate)| estimate.random);
+            tunnel.lossy.note(random.fold(0.0, f64::max), now);
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
             known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
                 trace!(link = %id.1, ?estimate, "known of an IVC");
@@ -172,6 +177,12 @@ impl Gauge {
             }
         }
         known
+    }
+
+    /// Whether so much of a tunnel's packets is lost by chance that it is worth to repair that.
+    pub(super) fn is_lossy(&self, endpoint: Ipv4Addr) -> bool {
+        let tunnel = self.tunnels.get(&endpoint);
+        tunnel.is_some_and(|tunnel| tunnel.lossy.is_open())
     }
 
     /// The IVCs of a tunnel that may carry something.

@@ -25,16 +25,22 @@ use crate::{
     api::event::{self, What},
     bundle::IvcId,
     config::LinkName,
-    daemon::events::Events,
+    daemon::{
+        engine::{Agreed, Repair},
+        events::Events,
+    },
     dataplane::{Keepalives, Meters, Svcs},
     kernel::raw::LinkSocket,
     link::Interface,
-    liveness::{Due, Message, Rejected},
+    liveness::{Due, Liveness, Message, Rejected},
     load::Target,
 };
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// The steps in which the engine is told of round-trip times, in milliseconds.
+const STEP: u128 = 5;
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
@@ -46,6 +52,7 @@ pub(super) struct Heart {
     /// What is being filled.
     filled: Option<Target>,
     svcs: Svcs,
+    repair: Option<Arc<Repair>>,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
     events: Events,
@@ -58,6 +65,7 @@ impl Heart {
         plans: watch::Receiver<Arc<Plan>>,
         changes: mpsc::Sender<()>,
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
+        repair: Option<Arc<Repair>>,
         events: Events,
     ) -> io::Result<Self> {
         let meters = Arc::new(meters);
@@ -70,6 +78,7 @@ impl Heart {
             filler: Filler::start(meters, svcs.clone())?,
             filled: None,
             svcs,
+            repair,
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
             events,
@@ -93,6 +102,9 @@ impl Heart {
                     Ok(()) => {
                         let plan = Arc::clone(&self.plans.borrow());
                         self.gauge.set(&plan);
+                        if let Some(repair) = &self.repair {
+                            repair.retain(|endpoint| plan.resend.contains(&endpoint));
+                        }
                         Vec::new()
                     }
                     Err(_) => return,
@@ -133,6 +145,7 @@ impl Heart {
                 let counted = self.gauge.count(keepalive.counters, keepalive.time, now());
                 liveness.counted(id, counted.unwrap_or_default());
                 self.gauge.heard(plan, id, &message, now());
+                self.agree(plan, id.0, &message, &liveness);
                 Ok(())
             });
             if let Err(rejected) = heard {
@@ -158,6 +171,7 @@ impl Heart {
         self.open_sockets(plan);
         for mut due in due {
             due.message.load = shared.loads().say(&due.id, now());
+            due.message.keeps = self.keeps(plan, due.id.0);
             self.mark(plan, &due);
             self.send(plan, &due);
         }
@@ -191,6 +205,27 @@ impl Heart {
             burst: gauge::burst(&self.svcs, sending.target.tunnel),
             until: sending.until,
         }));
+    }
+
+    /// Whether what is sent in a tunnel is kept.
+    fn keeps(&self, plan: &Plan, endpoint: Ipv4Addr) -> bool {
+        self.repair.is_some() && plan.resend.contains(&endpoint) && self.gauge.is_lossy(endpoint)
+    }
+
+    /// Tells the engine what the other side of a tunnel says that it can do, and what this side does.
+    fn agree(&self, plan: &Plan, endpoint: Ipv4Addr, message: &Message, liveness: &Liveness) {
+        let Some(repair) = &self.repair else { return };
+        if !plan.resend.contains(&endpoint) {
+            return;
+        }
+        let round_trip = message.keeps.then(|| {
+            let trip = liveness.round_trip(endpoint).unwrap_or_default();
+            // The table is made anew whenever it changes.
+            let steps = trip.as_millis() / STEP + 1;
+            Duration::from_millis(u64::try_from(steps * STEP).unwrap_or(u64::MAX))
+        });
+        let keeps = self.keeps(plan, endpoint);
+        repair.agree(endpoint, Agreed { keeps, round_trip });
     }
 
     /// Makes a keepalive a mark in the data.

@@ -114,9 +114,18 @@ fn new_keys_take_over_and_old_ones_still_open() {
     for sealed in [&second, &first, &third] {
         let mut sealed = sealed.clone();
         let opened = inbound.open(&mut sealed).unwrap();
-        assert_eq!(sealed[opened.inner], data);
+        let Content::Packet(inner) = opened.content else {
+            panic!("{opened:?}")
+        };
+        assert_eq!(sealed[inner], data);
     }
     assert_eq!(inbound.open(&mut first.clone()), Err(Refused::Replayed));
+    // What engines tell each other goes by the SA in use.
+    let remote = Ipv4Addr::new(10, 255, 1, 1);
+    assert_eq!(outbound.towards(remote).map(Sealer::sequence), Some(2));
+    assert!(outbound.towards(Ipv4Addr::new(10, 255, 1, 0)).is_none());
+    assert_eq!(inbound.remote(0x1000), Some(Ipv4Addr::new(10, 255, 1, 0)));
+    assert!(outbound.has(0x1000) && !outbound.has(0x1001));
     let (later, _) = inbound.follow(&[tunnel(1, true, &[0x2000])].into());
     assert_eq!(later.open(&mut first.clone()), Err(Refused::UnknownSpi));
     assert_eq!(

@@ -2,6 +2,7 @@ use proptest::{prelude::*, sample::select};
 
 use super::*;
 use crate::esp::{
+    Content,
     cipher::Cipher,
     layout::{NEXT_IPV4, NEXT_IPV6, NEXT_NONE, associated},
 };
@@ -177,4 +178,27 @@ fn trailers_are_checked() {
             assert_eq!(found, expected, "{name}");
         }
     }
+}
+
+#[test]
+fn a_dummy_carries_its_payload_and_counts_as_a_packet() {
+    for length in 0..9 {
+        let payload = &b"anything"[..length];
+        let (sealer, opener) = pair(Suite::AesGcm256, 64, 0);
+        let mut buffer = [&[0; HEADROOM], payload, &[0; TAILROOM]].concat();
+        let total = sealer.seal_dummy(&mut buffer, length).unwrap();
+        buffer.truncate(total);
+        assert_eq!(open(&opener, &buffer), Err(Refused::Dummy));
+        let (_, opener) = pair(Suite::AesGcm256, 64, 0);
+        let contained = opener.open_any(&mut buffer).unwrap();
+        let Content::Dummy(range) = contained.content else {
+            panic!("{contained:?}")
+        };
+        assert_eq!((&buffer[range], contained.number), (payload, 1));
+        let next = seal(&sealer, &ipv4(0, b"next")).unwrap();
+        assert_eq!(next[24..28], [0, 0, 0, 2]);
+    }
+    let (sealer, _) = pair(Suite::AesGcm256, 64, 0);
+    let long = sealer.seal_dummy(&mut [0; HEADROOM + 8], 8);
+    assert_eq!((long, sealer.sequence()), (Err(Refused::Oversized), 0));
 }

@@ -10,6 +10,7 @@ use std::{fs, io, path::Path};
 
 use withy::{
     liveness::{Message, Received},
+    resend::{Kind, Word},
     wire::{self, encode},
 };
 
@@ -22,7 +23,8 @@ fn main() -> io::Result<()> {
     write("wire_messages", &payloads(&messages))?;
     write("keepalive", &keepalives())?;
     write("esp", &packets::inside())?;
-    write("header", &packets::all())
+    write("header", &packets::all())?;
+    write("word", &words())
 }
 
 fn write(target: &str, seeds: &Seeds) -> io::Result<()> {
@@ -114,4 +116,24 @@ fn keepalives() -> Seeds {
         .iter()
         .map(|(name, message)| ((*name).to_owned(), sealed(message)))
         .collect()
+}
+
+fn words() -> Seeds {
+    let word = |kind, numbers: &[u32]| {
+        let mut word = Word::new(kind, 0x1001);
+        let added = numbers.iter().filter(|number| word.add(**number)).count();
+        let mut bytes = vec![0; Word::LONGEST];
+        let length = word.write(&mut bytes).unwrap_or_default();
+        bytes.truncate(length);
+        assert_eq!(added, numbers.len());
+        bytes
+    };
+    [
+        ("one", word(Kind::Wanted, &[7])),
+        ("runs", word(Kind::Wanted, &[7, 8, 9, 12, 14, 15])),
+        ("round", word(Kind::Gone, &[u32::MAX - 1, u32::MAX, 0, 1])),
+        ("none", word(Kind::Gone, &[])),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .into()
 }

@@ -1,0 +1,261 @@
+//! Links that lose, and another side that sends again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const ROUND_TRIP: Duration = Duration::from_millis(30);
+const AUTO: Terms = terms(Resequence::Auto, Some(ROUND_TRIP));
+/// What [`asks::Patience`] makes of the round trip.
+const PATIENCE: Duration = Duration::from_millis(95);
+/// By when an answer comes, while links are as busy as they usually are.
+const ANSWER: Duration = Duration::from_millis(34);
+
+/// The receiving end in virtual time, and an other side that answers.
+struct World<L> {
+    resequencer: Resequencer<u64>,
+    /// What comes when, with the slot.
+    events: BTreeMap<(Time, usize), (u64, usize)>,
+    seen: BTreeSet<u64>,
+    out: Vec<(u64, Time)>,
+    came: BTreeMap<u64, Time>,
+    asked: Vec<(u64, Time)>,
+    /// Whether what is sent again for the so many-th time is lost again.
+    loses: L,
+}
+
+/// What has happened.
+struct Played {
+    out: Vec<(u64, Time)>,
+    came: BTreeMap<u64, Time>,
+    asked: Vec<(u64, Time)>,
+    figures: Figures,
+}
+
+impl<L: FnMut(u64) -> bool> World<L> {
+    fn play(arrivals: &[Arrival], loses: L) -> Played {
+        let mut world = Self {
+            resequencer: Resequencer::new(BOUND),
+            events: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            out: Vec::new(),
+            came: BTreeMap::new(),
+            asked: Vec::new(),
+            loses,
+        };
+        let kin: BTreeMap<_, _> = arrivals.iter().map(|one| (one.number, one.kin)).collect();
+        for arrival in arrivals {
+            world.come(arrival.time, arrival.number, arrival.slot);
+        }
+        loop {
+            let next = world.events.keys().next().copied();
+            let deadline = world.resequencer.deadline();
+            match (next, deadline) {
+                (Some((time, _)), Some(due)) if due <= time => world.expire(due),
+                (Some(next), _) => world.arrive(next, &kin),
+                (None, Some(due)) => world.expire(due),
+                (None, None) => return world.end(),
+            }
+        }
+    }
+
+    fn end(self) -> Played {
+        Played {
+            figures: self.resequencer.figures(),
+            out: self.out,
+            came: self.came,
+            asked: self.asked,
+        }
+    }
+
+    fn come(&mut self, time: Time, number: u64, slot: usize) {
+        let place = self.events.len() + self.asked.len() * 1_000;
+        self.events.insert((time, place), (number, slot));
+    }
+
+    fn arrive(&mut self, event: (Time, usize), kin: &BTreeMap<u64, Kin>) {
+        let Some((number, slot)) = self.events.remove(&event) else {
+            return;
+        };
+        let time = event.0;
+        // As the anti-replay window does.
+        if !self.seen.insert(number) {
+            return;
+        }
+        self.came.insert(number, time);
+        let arrival = Arrival {
+            number,
+            slot,
+            time,
+            kin: kin.get(&number).copied().unwrap_or_default(),
+            waits: true,
+        };
+        let out = &mut self.out;
+        let deliver = |number| out.push((number, time));
+        self.resequencer.push(AUTO, arrival, number, deliver);
+        self.answer(time);
+    }
+
+    fn expire(&mut self, now: Time) {
+        let out = &mut self.out;
+        self.resequencer
+            .expire(now, |number| out.push((number, now)));
+        self.answer(now);
+    }
+
+    fn answer(&mut self, now: Time) {
+        let wanted: Vec<_> = self.resequencer.take_wanted().collect();
+        for number in wanted {
+            self.asked.push((number, now));
+            if !(self.loses)(number) {
+                self.come(now + ANSWER, number, usize::try_from(number % 4).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_is_asked_for_once_every_live_ivc_has_passed_it() {
+    let arrivals = [
+        other(0, 0, ms(0)),
+        other(1, 1, ms(0)),
+        // Number 2 is lost.
+        other(3, 0, ms(5)),
+        other(4, 1, ms(7)),
+        other(5, 0, ms(8)),
+    ];
+    let world = World::play(&arrivals, |_| false);
+    assert_eq!(world.asked, [(2, ms(7))]);
+    assert_eq!(numbers(&world.out), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(world.out[2].1, ms(7) + ANSWER);
+    let figures = world.figures;
+    assert_eq!((figures.asked, figures.mended, figures.lost), (1, 1, 0));
+}
+
+#[test]
+fn what_is_lost_twice_is_asked_for_twice_and_given_up() {
+    let arrivals = [
+        other(0, 0, ms(0)),
+        other(2, 0, ms(5)),
+        // It does not end with what asked for it.
+        other(3, 0, ms(60)),
+    ];
+    let mut left = 1;
+    let world = World::play(&arrivals, |_| {
+        left -= 1;
+        left >= 0
+    });
+    let again = ms(5) + ROUND_TRIP * 5 / 4 + ms(5);
+    assert_eq!(world.asked, [(1, ms(5)), (1, again)]);
+    assert_eq!(numbers(&world.out), [0, 1, 2, 3]);
+    let world = World::play(&arrivals, |_| true);
+    assert_eq!(world.asked.len(), 2);
+    assert_eq!(
+        world.out[1..],
+        [(2, ms(5) + PATIENCE), (3, ms(5) + PATIENCE)]
+    );
+    assert_eq!(world.figures.asked, 1);
+}
+
+#[test]
+fn behind_an_ivc_that_says_nothing_it_is_asked_for_soon() {
+    let arrivals = [other(0, 0, ms(0)), other(1, 1, ms(0)), other(3, 0, ms(5))];
+    let world = World::play(&arrivals, |_| false);
+    assert_eq!(world.asked, [(2, ms(30))]);
+    assert_eq!(world.out[2..], [(2, ms(30) + ANSWER), (3, ms(30) + ANSWER)]);
+}
+
+#[test]
+fn what_is_missing_behind_what_is_waited_for_is_asked_for_soon_too() {
+    // The second IVC says nothing, so nobody knows that numbers 2 and 4 are lost, one after the other.
+    let arrivals = [
+        other(0, 1, ms(0)),
+        other(1, 0, ms(0)),
+        other(3, 0, ms(1)),
+        other(5, 0, ms(6)),
+    ];
+    let world = World::play(&arrivals, |_| false);
+    let hesitation = HESITATION;
+    assert_eq!(
+        world.asked,
+        [(2, ms(1) + hesitation), (4, ms(6) + hesitation)]
+    );
+}
+
+#[test]
+fn what_never_left_is_not_waited_for() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let mut out = Vec::new();
+    for arrival in [other(6, 0, ms(0)), other(9, 0, ms(1))] {
+        resequencer.push(AUTO, arrival, arrival.number, |number| out.push(number));
+    }
+    assert_eq!(out, [6]);
+    resequencer.void([7, 8].into_iter(), |number| out.push(number));
+    assert_eq!(out, [6, 9]);
+    // What is far ahead, or long past, says nothing.
+    resequencer.void([10_000_000, 5, 9].into_iter(), |_| unreachable!());
+    assert_eq!(resequencer.figures().lost, 2);
+    assert_eq!(resequencer.deadline(), None);
+}
+
+#[test]
+fn a_number_without_a_packet_is_not_missed() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let mut out = Vec::new();
+    resequencer.push(AUTO, other(6, 0, ms(0)), 6, |number| out.push(number));
+    resequencer.skip(AUTO, &other(7, 0, ms(0)), |_| unreachable!());
+    resequencer.push(AUTO, other(8, 0, ms(1)), 8, |number| out.push(number));
+    assert_eq!(out, [6, 8]);
+    assert!(!resequencer.wants());
+}
+
+#[test]
+fn where_the_other_side_cannot_any_more_nothing_waits_for_it() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let mut out = Vec::new();
+    for (terms, number) in [(AUTO, 0), (AUTO, 2), (terms(Resequence::Auto, None), 3)] {
+        let arrival = other(number, 0, ms(number));
+        resequencer.push(terms, arrival, number, |number| out.push(number));
+    }
+    assert_eq!(out, [0, 2, 3]);
+    assert_eq!(resequencer.deadline(), None);
+}
+
+proptest! {
+    #[test]
+    fn what_is_not_lost_twice_is_delivered_in_order_once(
+        sent in prop::collection::vec(sent(), 150..500), latencies in prop::array::uniform4(0_u64..20), tcp: bool,
+        unlucky: bool, seed: u64,
+    ) {
+        let arrivals = arrivals(&sent, &latencies, tcp);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut lost = BTreeSet::new();
+        let world = World::play(&arrivals, |number| {
+            let again = unlucky && random.u8(..) < 50;
+            if again {
+                lost.insert(number);
+            }
+            again
+        });
+        let delivered: BTreeSet<_> = world.out.iter().map(|(number, _)| *number).collect();
+        prop_assert_eq!(delivered.len(), world.out.len(), "something twice");
+        // Before the first and behind the last of each IVC nobody misses anything.
+        let settled = u64::try_from(sent.len()).unwrap() - 100;
+        for number in arrivals[0].number + 1..settled {
+            // Who has not been heard yet is not waited for.
+            if number > 60 && !lost.contains(&number) {
+                prop_assert!(delivered.contains(&number), "{number} is missing");
+            }
+        }
+        let mut last = [None; 3];
+        for (number, time) in &world.out {
+            let waited = time.saturating_sub(world.came[number]);
+            prop_assert!(waited <= PATIENCE, "{number} waited {waited:?}");
+            let flow = sent[usize::try_from(*number).unwrap()].flow as usize;
+            if !unlucky && world.came[number] > ms(120) {
+                prop_assert!(last[flow] < Some(*number), "{number} after {:?}", last[flow]);
+                last[flow] = Some(*number);
+            }
+        }
+    }
+}
