@@ -112,12 +112,12 @@ impl Ivc {
         self.rate.set_cap(cap);
     }
 
-    /// In bytes per second.
     /// See [`Rate::set_hope`].
     pub(super) fn set_hope(&mut self, hope: f64) {
         self.rate.set_hope(hope);
     }
 
+    /// In bytes per second.
     pub(super) fn rate(&self) -> f64 {
         self.rate.value()
     }
