@@ -3,6 +3,7 @@
 use std::{
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
@@ -293,6 +294,14 @@ impl Link {
     #[must_use]
     pub fn losses(&self) -> Option<(Losses, Losses)> {
         self.parts.up.losses().zip(self.parts.down.losses())
+    }
+
+    /// How many packets of [`OPPORTUNITY`](crate::shape::OPPORTUNITY) bytes the recording that the link follows let the
+    /// gateway send between two times; none where its rate is constant, or nothing has
+    /// been sent yet, for a recording begins with the first packet.
+    #[must_use]
+    pub fn opportunities(&self, from: Instant, to: Instant) -> Option<u64> {
+        self.parts.up.opportunities(from, to)
     }
 
     pub(crate) fn down_port(&self) -> &Port {

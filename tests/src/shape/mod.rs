@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-pub use self::{loss::Loss, trace::Trace};
+pub use self::{
+    loss::Loss,
+    trace::{OPPORTUNITY, Trace},
+};
 
 /// Ethernet header, in bytes: what the rate counts beside the IP packet.
 pub const ETHERNET_HEADER: u32 = 14;

@@ -3,6 +3,7 @@
 use std::{
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Result, ensure};
@@ -174,6 +175,17 @@ impl Port {
         match &self.state().attached {
             Attached::No | Attached::Netem | Attached::Unlimited => None,
             Attached::Userspace(attached) => Some(attached.losses()),
+        }
+    }
+
+    /// How many packets of [`OPPORTUNITY`](super::OPPORTUNITY) bytes the recording that the link follows let it send
+    /// between two times; none where its rate is constant, or nothing has
+    /// been sent yet, for a recording begins with the first packet.
+    #[must_use]
+    pub fn opportunities(&self, from: Instant, to: Instant) -> Option<u64> {
+        match &self.state().attached {
+            Attached::No | Attached::Netem | Attached::Unlimited => None,
+            Attached::Userspace(attached) => attached.opportunities(from, to),
         }
     }
 

@@ -126,6 +126,11 @@ impl LinkQueue {
     pub fn losses(&self) -> Losses {
         self.losses
     }
+
+    /// How many opportunities a recording had between two times; none where the rate is constant, or nothing has been sent.
+    pub(super) fn opportunities(&self, from: Instant, to: Instant) -> Option<u64> {
+        self.playback.as_ref()?.opportunities(from, to)
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use super::ETHERNET_HEADER;
 
 /// What an opportunity carries, in bytes of IP packets.
-const OPPORTUNITY: usize = 1500;
+pub const OPPORTUNITY: usize = 1500;
 
 /// The largest file that is taken for a recording, in bytes.
 const LARGEST: u64 = 64 << 20;
@@ -128,6 +128,13 @@ impl Playback {
         }
     }
 
+    /// How many opportunities there are between two times, the first of them included; nobody knows before the first packet.
+    pub(super) fn opportunities(&self, from: Instant, to: Instant) -> Option<u64> {
+        let start = self.start?;
+        let before = |time: Instant| self.first_from(time.saturating_duration_since(start));
+        Some(before(to).saturating_sub(before(from)))
+    }
+
     /// When an opportunity is, from the start on.
     fn time(&self, opportunity: u64) -> Duration {
         let all = self.trace.opportunities.len() as u64;
@@ -193,6 +200,20 @@ mod tests {
             departures("1\n2\n", &[(0, 1514), (1, 1514), (2, 1514)]),
             [1, 2, 3]
         );
+    }
+
+    #[test]
+    fn what_was_there_is_counted_whether_or_not_it_was_used() {
+        let mut playback = Playback::new(trace("2\n4\n4\n8\n10\n"));
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(playback.opportunities(start, at(10)), None);
+        playback.send(start, 1514);
+        let between = |from, to| playback.opportunities(at(from), at(to)).unwrap();
+        assert_eq!((between(0, 9), between(0, 11)), (4, 5));
+        assert_eq!((between(4, 8), between(5, 8), between(8, 4)), (2, 0, 0));
+        // The second repetition has its times 10 ms later.
+        assert_eq!((between(11, 21), between(0, 1_001)), (5, 500));
     }
 
     #[test]

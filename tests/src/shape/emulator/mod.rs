@@ -26,6 +26,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -188,6 +189,11 @@ impl Attachment {
     #[must_use]
     pub fn losses(&self) -> Losses {
         self.shared.queue().losses()
+    }
+
+    /// See [`Port::opportunities`](super::port::Port::opportunities).
+    pub(super) fn opportunities(&self, from: Instant, to: Instant) -> Option<u64> {
+        self.shared.queue().opportunities(from, to)
     }
 }
 
