@@ -15,7 +15,10 @@ use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::set_tcp_congestion;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::netns::{Netns, joined};
+use crate::{
+    netns::{Netns, joined},
+    sys,
+};
 
 /// What is written and read at once.
 const BLOCK: usize = 128 * 1024;
@@ -62,7 +65,8 @@ pub struct Flow {
 pub struct Bulk {
     stop: Arc<AtomicBool>,
     received: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Result<()>>>,
+    receivers: Vec<JoinHandle<Result<()>>>,
+    senders: Vec<JoinHandle<Result<Option<u32>>>>,
 }
 
 impl Bulk {
@@ -74,25 +78,19 @@ impl Bulk {
         let mut bulk = Self {
             stop: Arc::default(),
             received: Arc::default(),
-            threads: Vec::new(),
+            receivers: Vec::new(),
+            senders: Vec::new(),
         };
+        let thread = |name: &str| thread::Builder::new().name(name.to_owned());
         for (sender, receiver) in pairs {
             let (received, stop) = (Arc::clone(&bulk.received), Arc::clone(&bulk.stop));
-            bulk.spawn("bulk-receiver", move || receive(receiver, &received, &stop))?;
+            let work = move || receive(receiver, &received, &stop);
+            bulk.receivers.push(thread("bulk-receiver").spawn(work)?);
             let stop = Arc::clone(&bulk.stop);
-            bulk.spawn("bulk-sender", move || send(sender, &stop))?;
+            let work = move || send(sender, &stop);
+            bulk.senders.push(thread("bulk-sender").spawn(work)?);
         }
         Ok(bulk)
-    }
-
-    fn spawn(
-        &mut self,
-        name: &str,
-        work: impl FnOnce() -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
-        self.threads.push(thread);
-        Ok(())
     }
 
     /// Bytes that the receivers have read so far.
@@ -101,12 +99,17 @@ impl Bulk {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Ends the streams, what is still under way included.
-    pub fn finish(mut self) -> Result<()> {
+    /// Ends the streams, what is still under way included. Returns the largest segment that they sent last, in bytes of
+    /// payload, if the kernel tells. Options of Multipath TCP count as payload there.
+    pub fn finish(mut self) -> Result<Option<u32>> {
         self.stop.store(true, Ordering::Release);
-        self.threads
+        self.receivers
             .drain(..)
-            .try_for_each(|thread| joined(thread.join()))
+            .try_for_each(|thread| joined(thread.join()))?;
+        let mut segments = self.senders.drain(..).map(|thread| joined(thread.join()));
+        segments.try_fold(None, |largest, segment| {
+            segment.map(|segment| largest.max(segment))
+        })
     }
 }
 
@@ -156,7 +159,8 @@ fn use_cubic(socket: &Socket) -> Result<()> {
     }
 }
 
-fn send(mut stream: TcpStream, stop: &AtomicBool) -> Result<()> {
+/// Sends until told to stop; returns the connection's segment size then.
+fn send(mut stream: TcpStream, stop: &AtomicBool) -> Result<Option<u32>> {
     let block = vec![0x5a; BLOCK];
     while !stop.load(Ordering::Acquire) {
         match stream.write(&block) {
@@ -167,7 +171,9 @@ fn send(mut stream: TcpStream, stop: &AtomicBool) -> Result<()> {
             Err(error) => return Err(error).context("a sender"),
         }
     }
-    Ok(())
+    // A connection of Multipath TCP whose first subflow has gone has nothing to tell.
+    let info = sys::tcp::info(&stream).ok();
+    Ok(info.map(|info| info.segment_size))
 }
 
 fn receive(mut stream: TcpStream, received: &AtomicU64, stop: &AtomicBool) -> Result<()> {

@@ -112,7 +112,7 @@ pub fn path_mtu(netns: &Netns, destination: Ipv4Addr) -> Result<u32> {
     ip_mtu(&socket).with_context(|| format!("no path MTU towards {destination}"))
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
@@ -125,14 +125,14 @@ pub(crate) fn ping_data(size: usize) -> impl Iterator<Item = u8> {
 }
 
 /// One echo request, and how to know its answer.
-struct Echo {
+pub(super) struct Echo {
     /// Identifier and sequence number, unique in this process for a while.
     mark: [u8; 4],
     size: usize,
 }
 
 impl Echo {
-    fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize) -> Self {
         static SEQUENCE: AtomicU16 = AtomicU16::new(0);
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         // Any value does: the namespace's other pingers are in this process, too.
@@ -143,7 +143,7 @@ impl Echo {
         }
     }
 
-    fn request(&self) -> Vec<u8> {
+    pub(super) fn request(&self) -> Vec<u8> {
         let mut packet = vec![ECHO, 0, 0, 0];
         packet.extend(self.mark);
         packet.extend(ping_data(self.size));
@@ -153,7 +153,7 @@ impl Echo {
     }
 
     /// Reads an IP packet that a raw ICMP socket received.
-    fn answer(&self, packet: &[u8], rtt: Duration) -> Option<Ping> {
+    pub(super) fn answer(&self, packet: &[u8], rtt: Duration) -> Option<Ping> {
         let (from, icmp) = payload(packet)?;
         let (header, data) = icmp.split_at_checked(ICMP_HEADER)?;
         match header[0] {

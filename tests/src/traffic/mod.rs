@@ -5,6 +5,7 @@ mod content;
 pub mod flood;
 pub mod icmp;
 mod meter;
+pub mod pings;
 pub mod stream;
 pub mod tcp;
 pub mod udp;

@@ -39,10 +39,13 @@ impl StreamPlan {
     }
 
     fn most_datagrams(&self) -> usize {
-        let gaps = self.duration.as_nanos() / self.gap().as_nanos().max(1);
-        usize::try_from(gaps)
-            .unwrap_or(usize::MAX)
-            .saturating_add(1)
+        self.datagrams_in(self.duration).saturating_add(1)
+    }
+
+    /// How many are sent in that time, rounded down.
+    fn datagrams_in(&self, time: Duration) -> usize {
+        let gaps = time.as_nanos() / self.gap().as_nanos().max(1);
+        usize::try_from(gaps).unwrap_or(usize::MAX)
     }
 }
 
@@ -100,6 +103,11 @@ impl StreamReport {
 impl Probe {
     /// Starts a stream.
     pub fn stream(&self, plan: StreamPlan) -> Result<Stream> {
+        self.stream_after(plan, Duration::ZERO)
+    }
+
+    /// Starts a stream of which only those datagrams count that are sent `warm_up` after its start, or later.
+    pub fn stream_after(&self, plan: StreamPlan, warm_up: Duration) -> Result<Stream> {
         ensure!(
             (HEADER..=LARGEST).contains(&plan.size),
             "a stream of {} bytes",
@@ -113,9 +121,10 @@ impl Probe {
         let sender_ended = Arc::new(AtomicBool::new(false));
 
         let ended = Arc::clone(&sender_ended);
+        let arrivals = Arrivals::new(plan.datagrams_in(warm_up), plan.most_datagrams());
         let receiver = thread::Builder::new()
             .name("udp-receiver".into())
-            .spawn(move || receive(&server, start, plan, &ended))?;
+            .spawn(move || receive(&server, start, arrivals, &ended))?;
         let stopped = Arc::clone(&stop);
         let sender = thread::Builder::new()
             .name("udp-sender".into())
@@ -191,10 +200,9 @@ fn is_outage(error: &std::io::Error) -> bool {
 fn receive(
     server: &UdpSocket,
     start: Instant,
-    plan: StreamPlan,
+    mut arrivals: Arrivals,
     sender_ended: &AtomicBool,
 ) -> Result<Arrivals> {
-    let mut arrivals = Arrivals::new(plan.most_datagrams());
     let mut buffer = vec![0; LARGEST];
     let mut quiet_since = Instant::now();
     loop {
@@ -219,6 +227,8 @@ fn receive(
 /// What the receiver remembers.
 #[derive(Debug, Default)]
 struct Arrivals {
+    /// Smaller sequence numbers do not count.
+    first: usize,
     /// No sequence number reaches this.
     limit: usize,
     seen: Vec<bool>,
@@ -231,8 +241,9 @@ struct Arrivals {
 }
 
 impl Arrivals {
-    fn new(limit: usize) -> Self {
+    fn new(first: usize, limit: usize) -> Self {
         Self {
+            first,
             limit,
             ..Self::default()
         }
@@ -252,6 +263,9 @@ impl Arrivals {
             sequence < self.limit,
             "a datagram with the number {sequence} was never sent"
         );
+        if sequence < self.first {
+            return Ok(());
+        }
         if sequence >= self.seen.len() {
             self.seen.resize(sequence + 1, false);
         }
@@ -274,7 +288,7 @@ impl Arrivals {
     fn report(mut self, sent: u64) -> StreamReport {
         self.delays.sort_unstable();
         StreamReport {
-            sent,
+            sent: sent.saturating_sub(self.first as u64),
             received: self.delays.len() as u64,
             duplicates: self.duplicates,
             reordered: self.reordered,
@@ -294,7 +308,7 @@ mod tests {
 
     #[test]
     fn loss_order_and_delay_are_told_apart() {
-        let mut arrivals = Arrivals::new(5);
+        let mut arrivals = Arrivals::new(0, 5);
         let ms = Duration::from_millis;
         // (sequence, sent, received) in milliseconds; 3 is lost, 2 is late and double.
         for (sequence, sent, received) in [
@@ -314,7 +328,28 @@ mod tests {
         assert_eq!(report.longest_gap, ms(48));
         assert_eq!(report.delay(0.0), Some(ms(10)));
         assert_eq!(report.delay(1.0), Some(ms(70)));
-        assert!(Arrivals::new(5).add(ms(0), &[0; 15]).is_err());
-        assert!(Arrivals::new(5).add(ms(0), &[255; 16]).is_err());
+        assert!(Arrivals::new(0, 5).add(ms(0), &[0; 15]).is_err());
+        assert!(Arrivals::new(0, 5).add(ms(0), &[255; 16]).is_err());
+    }
+
+    #[test]
+    fn what_is_sent_before_the_stream_is_warm_does_not_count() {
+        let plan = StreamPlan {
+            size: HEADER,
+            per_second: 10,
+            duration: Duration::from_secs(1),
+        };
+        let first = plan.datagrams_in(Duration::from_millis(300));
+        let mut arrivals = Arrivals::new(first, plan.most_datagrams());
+        // 0 is lost, 1 comes after 2 and after 4, and 3 after 4.
+        for (sequence, received) in [(2_u64, 5), (4, 900), (1, 901), (3, 903)] {
+            let mut datagram = sequence.to_be_bytes().to_vec();
+            datagram.extend([0; 8]);
+            let received = Duration::from_millis(received);
+            arrivals.add(received, &datagram).unwrap();
+        }
+        let report = arrivals.report(10);
+        assert_eq!((report.sent, report.received, report.reordered), (7, 2, 1));
+        assert_eq!(report.longest_gap, Duration::from_millis(3));
     }
 }
