@@ -48,12 +48,20 @@ pub(crate) struct BenchOptions {
     pub(crate) json: bool,
     /// How often; the bench's own choice where nothing is said.
     pub(crate) runs: Option<u32>,
-    /// How long each load lasts; the bench's own choice where nothing is said.
+    /// How long each load is measured; the bench's own choice where nothing is said.
     pub(crate) seconds: Option<u64>,
+    /// How long each load goes on before; the bench's own choice where nothing is said.
+    pub(crate) warm_up: Option<u64>,
     /// Only these systems; all where there are none.
     pub(crate) systems: Vec<String>,
     /// Only these profiles; the bench's own choice where there are none.
     pub(crate) profiles: Vec<String>,
+    /// Instead of profiles, so many sets of links drawn at random.
+    pub(crate) random: Option<u32>,
+    /// What they are drawn from; the bench's own choice where nothing is said.
+    pub(crate) seed: Option<u64>,
+    /// Streams at once on them; the bench's own choice where nothing is said.
+    pub(crate) streams: Option<u16>,
     /// Where further systems are described.
     pub(crate) peers: Option<PathBuf>,
     /// In a virtual machine, whose kernel has ESP.
@@ -78,13 +86,20 @@ impl BenchOptions {
         let mut add = |name: &str, value: &dyn std::fmt::Display| {
             words.extend([name.into(), value.to_string().into()]);
         };
-        if let Some(runs) = self.runs {
-            add("--runs", &runs);
-        }
         // An emulated machine is slow, and so it takes longer to see how slow.
         let seconds = self.seconds.or(self.vm.then_some(VM_SECONDS));
-        if let Some(seconds) = seconds {
-            add("--seconds", &seconds);
+        let numbers = [
+            ("--runs", self.runs.map(u64::from)),
+            ("--seconds", seconds),
+            ("--warm-up", self.warm_up),
+            ("--random", self.random.map(u64::from)),
+            ("--seed", self.seed),
+            ("--streams", self.streams.map(u64::from)),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                add(name, &number);
+            }
         }
         for system in &self.systems {
             add("--system", system);
@@ -192,20 +207,36 @@ mod tests {
 
     #[test]
     fn what_is_chosen_reaches_the_runner() {
-        let mut options = BenchOptions {
+        let options = BenchOptions {
             bench: Bench::Bonding,
             json: true,
             runs: Some(3),
             seconds: None,
+            warm_up: Some(5),
             systems: vec!["withy".to_owned(), "plain".to_owned()],
             profiles: vec!["all".to_owned()],
+            random: None,
+            seed: None,
+            streams: None,
             peers: Some("elsewhere".into()),
             vm: false,
         };
-        let words =
-            "bonding --runs 3 --system withy --system plain --profile all --peers elsewhere --json";
+        let words = "bonding --runs 3 --warm-up 5 --system withy --system plain --profile all --peers elsewhere --json";
         assert_eq!(options.arguments(), words.split(' ').collect::<Vec<_>>());
-        options.vm = true;
-        assert!(run(&options).is_err());
+        let sets = BenchOptions {
+            json: false,
+            runs: None,
+            warm_up: None,
+            systems: Vec::new(),
+            profiles: Vec::new(),
+            random: Some(100),
+            seed: Some(7),
+            streams: Some(1),
+            peers: None,
+            ..options
+        };
+        let words = "bonding --random 100 --seed 7 --streams 1";
+        assert_eq!(sets.arguments(), words.split(' ').collect::<Vec<_>>());
+        assert!(run(&BenchOptions { vm: true, ..sets }).is_err());
     }
 }

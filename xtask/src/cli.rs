@@ -207,15 +207,28 @@ struct BenchArgs {
     /// How often to measure everything; the figures are medians over the runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
-    /// For tunnel and bonding: how long each load lasts
+    /// For tunnel and bonding: how long each load is measured
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// For tunnel and bonding: only this system; may be given more than once
     #[arg(long, value_name = "NAME")]
     system: Vec<String>,
+    /// For bonding: how long each load goes on before anything counts
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(0..=600))]
+    warm_up: Option<u64>,
     /// For bonding: only this profile, or `all`; may be given more than once
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
+    /// For bonding: instead of profiles, draw so many sets of links at random, and measure Withy, or the systems that are named,
+    /// on each
+    #[arg(long, value_name = "N", conflicts_with = "profile", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    random: Option<u32>,
+    /// For bonding: what the sets are drawn from; the same seed, the same sets
+    #[arg(long, value_name = "S", requires = "random")]
+    seed: Option<u64>,
+    /// For bonding: streams at once on the sets
+    #[arg(long, value_name = "N", requires = "random", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    streams: Option<u16>,
     /// For tunnel and bonding: where further systems are described; see tests/peers/README.md
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
@@ -231,8 +244,12 @@ impl From<BenchArgs> for BenchOptions {
             json: args.json,
             runs: args.runs,
             seconds: args.seconds,
+            warm_up: args.warm_up,
             systems: args.system,
             profiles: args.profile,
+            random: args.random,
+            seed: args.seed,
+            streams: args.streams,
             peers: args.peers,
             vm: args.vm,
         }

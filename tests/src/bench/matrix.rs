@@ -1,4 +1,5 @@
-//! A report about systems as tables: one for each profile, with a row for each system and a column for each metric.
+//! A report about systems as tables: one for each profile, with a row for each system, or each load of a system, and a
+//! column for each metric.
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,15 @@ use super::{
     table::{headline, number, word},
 };
 
+/// What has a row of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Each system.
+    Systems,
+    /// Each load of each system. What a measurement is about begins with the load then, and a colon.
+    Loads,
+}
+
 /// The parts of `PROFILE/SYSTEM/METRIC`.
 pub(super) fn parts(measured: &Measurement) -> Option<[&str; 3]> {
     let mut parts = measured.name.split('/');
@@ -18,14 +28,19 @@ pub(super) fn parts(measured: &Measurement) -> Option<[&str; 3]> {
 }
 
 /// Renders the machine, the tables, what names stand for, and what was not measured.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report, by: Rows) -> String {
     let mut text = headline(report);
     for profile in column(report, 0) {
         let title = legend(report, profile);
         let title = title.map_or_else(|| profile.to_owned(), |about| format!("{profile}: {about}"));
-        let _ = write!(text, "\n\n{title}\n\n{}", of_profile(report, profile));
+        let _ = write!(text, "\n\n{title}\n\n{}", of_profile(report, profile, by));
     }
-    text.push('\n');
+    text + &epilogue(report)
+}
+
+/// What the systems' names stand for, and what was not measured.
+pub(super) fn epilogue(report: &Report) -> String {
+    let mut text = "\n".to_owned();
     for system in column(report, 1) {
         if let Some(about) = legend(report, system) {
             let _ = write!(text, "\n- {system}: {about}");
@@ -40,12 +55,14 @@ pub(super) fn render(report: &Report) -> String {
 
 /// The different words at one place of the names, in the order in which they come.
 pub(super) fn column(report: &Report, at: usize) -> Vec<&str> {
+    let rows = report.results.iter();
+    different(rows.filter_map(|row| Some(parts(row)?[at])))
+}
+
+/// Each word once, in the order in which they first come.
+fn different<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut words: Vec<&str> = Vec::new();
-    for word in report
-        .results
-        .iter()
-        .filter_map(|row| Some(parts(row)?[at]))
-    {
+    for word in all {
         if !words.contains(&word) {
             words.push(word);
         }
@@ -59,32 +76,46 @@ pub(super) fn legend<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
     legend.map(|legend| legend.about.as_str())
 }
 
-fn of_profile(report: &Report, profile: &str) -> Table {
-    let of_this = |row: &&Measurement| parts(row).is_some_and(|parts| parts[0] == profile);
-    let rows: Vec<_> = report.results.iter().filter(of_this).collect();
-    let mut titles: Vec<String> = Vec::new();
-    let mut systems: Vec<&str> = Vec::new();
-    for row in &rows {
-        let (title, system) = (title(row), parts(row).map_or("", |parts| parts[1]));
-        if !titles.contains(&title) {
-            titles.push(title);
-        }
-        if !systems.contains(&system) {
-            systems.push(system);
+/// A measurement's place in a table: its row's name and its column's.
+struct Place {
+    row: String,
+    column: String,
+}
+
+impl Rows {
+    fn place(self, measured: &Measurement) -> Place {
+        let system = parts(measured).map_or("", |parts| parts[1]);
+        let title = title(measured);
+        match (self, title.split_once(": ")) {
+            (Self::Loads, Some((load, metric))) => Place {
+                row: format!("{system}, {load}"),
+                column: metric.to_owned(),
+            },
+            _ => Place {
+                row: system.to_owned(),
+                column: title,
+            },
         }
     }
+}
+
+fn of_profile(report: &Report, profile: &str, by: Rows) -> Table {
+    let of_this = |row: &&Measurement| parts(row).is_some_and(|parts| parts[0] == profile);
+    let measured: Vec<_> = report.results.iter().filter(of_this).collect();
+    let places: Vec<_> = measured.iter().map(|measured| by.place(measured)).collect();
+    let columns = different(places.iter().map(|place| &place.column[..]));
     let mut table = Table::new();
-    let head = [String::new()].into_iter().chain(titles.iter().cloned());
+    let head = [""].into_iter().chain(columns.iter().copied());
     table.load_style(presets::ASCII_MARKDOWN).set_header(head);
-    for system in systems {
-        let cell = |wanted: &String| {
-            let mut of_system = rows.iter().filter(|row| {
-                parts(row).is_some_and(|parts| parts[1] == system) && title(row) == *wanted
-            });
-            of_system.next().map_or_else(String::new, |row| cell(row))
+    for row in different(places.iter().map(|place| &place.row[..])) {
+        let cell = |column: &&str| {
+            let at = places
+                .iter()
+                .position(|place| place.row == row && place.column == **column);
+            at.map_or_else(String::new, |at| cell(measured[at]))
         };
-        let cells = titles.iter().map(cell);
-        table.add_row([system.to_owned()].into_iter().chain(cells));
+        let cells = columns.iter().map(cell);
+        table.add_row([row.to_owned()].into_iter().chain(cells));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -140,7 +171,7 @@ mod tests {
                 Legend::new("x", "ours"),
             ])
             .skipped(vec![Skipped::absent("z", "not installed: z".into())]);
-        let text = report.matrix();
+        let text = report.matrix(Rows::Systems);
         let cells = |start: &str| {
             let line = text.lines().find(|line| line.contains(start)).unwrap();
             let cells = line.trim_matches('|').split('|').map(str::trim);
@@ -157,5 +188,35 @@ mod tests {
             text.contains("\n- x: ours\n- z skipped: not installed: z"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn loads_of_systems_are_rows() {
+        let share = |name: &'static str, about, value| {
+            Measurement::new(name, about, Unit::Share, vec![value]).unwrap()
+        };
+        let machine = Machine {
+            cpu: "a processor".into(),
+            cores: 2,
+            kernel: "6.12".into(),
+        };
+        let results = vec![
+            share("p/x/tcp1.share", "tcp 1: of the links", 0.9),
+            share("p/x/udp95.loss", "udp 95%: lost", 0.01),
+            share("p/y/tcp1.share", "tcp 1: of the links", 0.8),
+        ];
+        let text = Report::new(machine, results).matrix(Rows::Loads);
+        let rows: Vec<Vec<_>> = text
+            .lines()
+            .filter(|line| line.starts_with('|') && !line.contains("--"))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        let expected = [
+            ["", "", "of the links", "lost", ""],
+            ["", "x, tcp 1", "90.0%", "", ""],
+            ["", "x, udp 95%", "", "1.0%", ""],
+            ["", "y, tcp 1", "80.0%", "", ""],
+        ];
+        assert_eq!(rows, expected);
     }
 }

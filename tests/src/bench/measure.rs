@@ -27,6 +27,13 @@ pub(super) const MOST_OTHERS: f64 = 0.1;
 /// How long the idle machine is watched.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// A stretch of time that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+}
+
 /// What TCP got, and what it cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tcp {
@@ -38,6 +45,15 @@ pub(super) struct Tcp {
     /// Seconds of processor time of the whole machine for each gigabyte, less what it takes idle; none where others take
     /// so much of it that the difference would say nothing.
     pub(super) machine_per_gb: Option<f64>,
+}
+
+/// A stretch of TCP.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stretch {
+    pub(super) tcp: Tcp,
+    pub(super) span: Span,
+    /// The segments' size in bytes of payload, if the kernel tells.
+    pub(super) segment: Option<u32>,
 }
 
 /// Makes a lab, starts a system in it and hands both over, on a thread of their own; then everything is taken down.
@@ -81,29 +97,29 @@ pub(super) fn tcp(
     streams: u16,
     (warm, time): (Duration, Duration),
     idle: f64,
-) -> Result<Tcp> {
+) -> Result<Stretch> {
     let processes = running.processes();
     let bulk = Bulk::start(&running.flow()?, streams)?;
     thread::sleep(warm);
-    let (before, bytes, start) = (Spent::now(&processes)?, bulk.received(), Instant::now());
+    let (before, bytes, from) = (Spent::now(&processes)?, bulk.received(), Instant::now());
     thread::sleep(time);
-    let (after, bytes, elapsed) = (
+    let (after, bytes, to) = (
         Spent::now(&processes)?,
         bulk.received() - bytes,
-        start.elapsed(),
+        Instant::now(),
     );
-    bulk.finish()?;
+    let segment = bulk.finish()?;
     ensure!(
         bytes > 0,
         "{streams} stream(s): nothing arrived in {time:?}"
     );
     let with_processes = !processes.is_empty();
-    Ok(costs(
-        after.since(before),
-        (bytes, elapsed),
-        idle,
-        with_processes,
-    ))
+    let spent = after.since(before);
+    Ok(Stretch {
+        tcp: costs(spent, (bytes, to - from), idle, with_processes),
+        span: Span { from, to },
+        segment,
+    })
 }
 
 #[expect(
@@ -121,8 +137,13 @@ fn costs(spent: Spent, (bytes, time): (u64, Duration), idle: f64, with_processes
     }
 }
 
-/// Sends datagrams of [`DATAGRAM`] bytes at a rate in bits a second of payload.
-pub(super) fn udp(flow: &Flow, payload_bps: f64, duration: Duration) -> Result<StreamReport> {
+/// Sends datagrams of [`DATAGRAM`] bytes at a rate in bits a second of payload, for `time` after `warm`, of which nothing
+/// counts. Says also when that was.
+pub(super) fn udp(
+    flow: &Flow,
+    payload_bps: f64,
+    (warm, time): (Duration, Duration),
+) -> Result<(StreamReport, Span)> {
     let bits = f64::from(DATAGRAM) * 8.0;
     #[expect(
         clippy::cast_possible_truncation,
@@ -134,9 +155,12 @@ pub(super) fn udp(flow: &Flow, payload_bps: f64, duration: Duration) -> Result<S
     let plan = StreamPlan {
         size: usize::from(DATAGRAM),
         per_second,
-        duration,
+        duration: warm + time,
     };
-    probe.stream(plan)?.finish()
+    let from = Instant::now() + warm;
+    let report = probe.stream_after(plan, warm)?.finish()?;
+    let to = from + time;
+    Ok((report, Span { from, to }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fs, num::NonZero, thread};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+pub use super::matrix::Rows;
 use super::{matrix, stats, table};
 
 /// The version of the JSON object's shape.
@@ -191,11 +192,15 @@ impl Report {
         table::render(self)
     }
 
-    /// Renders, for measurements with names like `PROFILE/SYSTEM/METRIC`, a table for each profile with a row for each
-    /// system.
+    /// Renders, for measurements with names like `PROFILE/SYSTEM/METRIC`, a table for each profile.
     #[must_use]
-    pub fn matrix(&self) -> String {
-        matrix::render(self)
+    pub fn matrix(&self, rows: Rows) -> String {
+        matrix::render(self, rows)
+    }
+
+    /// What the systems' names stand for, and what was not measured, as the lines below a table.
+    pub(super) fn epilogue(&self) -> String {
+        matrix::epilogue(self)
     }
 
     /// Renders one JSON object.

@@ -13,6 +13,23 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// Returns what a part of `values`, from 0 to 1, does not exceed, between two of them in proportion to their distances; `None`
+/// where there are none.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index within the list"
+)]
+pub(super) fn quantile(values: &[f64], part: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = part.clamp(0.0, 1.0) * sorted.len().checked_sub(1)? as f64;
+    let lower = *sorted.get(place.floor() as usize)?;
+    let upper = *sorted.get(place.ceil() as usize)?;
+    Some(lower + (upper - lower) * place.fract())
+}
+
 /// Returns the smallest and the largest of `values`; `None` where there are none.
 pub(super) fn range(values: &[f64]) -> Option<(f64, f64)> {
     let smallest = values.iter().copied().min_by(f64::total_cmp)?;
@@ -32,6 +49,17 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&[7.0]), Some(7.0));
         assert_eq!((median(&[]), range(&[])), (None, None));
+    }
+
+    #[test]
+    fn quantiles_are_between_values() {
+        let of = |part| quantile(&[5.0, 1.0, 2.0, 3.0], part);
+        let parts = [0.0, 0.25, 0.5, 0.75, 1.0].map(of);
+        assert_eq!(parts, [1.0, 1.75, 2.5, 3.5, 5.0].map(Some));
+        assert_eq!(
+            (quantile(&[7.0], 0.9), quantile(&[], 0.5)),
+            (Some(7.0), None)
+        );
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use withy_tests::bench::{
-    bonding, dataplane,
+    bonding::{self, random},
+    dataplane,
     plot::{self, Chart},
-    report::Report,
+    report::{Report, Rows},
     tunnel,
 };
 
@@ -59,16 +60,34 @@ enum Bench {
     Bonding {
         #[command(flatten)]
         common: Common,
-        /// Only this profile, or `all`; may be given more than once
-        #[arg(long, value_name = "NAME")]
-        profile: Vec<String>,
-        /// How often to measure everything
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-        runs: u32,
-        /// How long each load lasts
-        #[arg(long, value_name = "SECS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
-        seconds: u64,
+        #[command(flatten)]
+        bonding: Bonding,
     },
+}
+
+#[derive(Debug, Args)]
+struct Bonding {
+    /// Only this profile, or `all`; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+    /// Instead of profiles, draw so many sets of links at random, and measure Withy, or the systems that are named, on each
+    #[arg(long, value_name = "N", conflicts_with = "profile", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    random: Option<u32>,
+    /// What the sets are drawn from: the same seed, the same sets
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "random")]
+    seed: u64,
+    /// Streams at once on the sets
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "random", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    streams: u16,
+    /// How often to measure everything
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// How long each load goes on before anything counts
+    #[arg(long, value_name = "SECS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
+    warm_up: u64,
+    /// How long each load is measured
+    #[arg(long, value_name = "SECS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
 }
 
 #[derive(Debug, Args)]
@@ -116,25 +135,51 @@ fn main() -> Result<ExitCode> {
                 systems: common.system.clone(),
                 peers: common.peers.clone(),
             })?;
-            deliver(&report, &common, name, &tunnel_charts())
+            draw(&report, &common, name, &tunnel_charts())?;
+            let told = Told {
+                json: report.json()?,
+                text: report.matrix(Rows::Systems),
+                failed: report.has_failures(),
+            };
+            told.deliver(&common, name)
         }
-        Bench::Bonding {
-            common,
-            profile,
-            runs,
-            seconds,
-        } => {
-            let profiles = bonding::profiles_of(&profile)?;
-            let report = bonding::run(&bonding::Options {
-                runs,
-                time: Duration::from_secs(seconds),
-                systems: common.system.clone(),
-                profiles: profile,
-                peers: common.peers.clone(),
-            })?;
-            deliver(&report, &common, "bonding", &bonding_charts(&profiles))
-        }
+        Bench::Bonding { common, bonding } => measure_bonding(&common, &bonding),
     }
+}
+
+fn measure_bonding(common: &Common, chosen: &Bonding) -> Result<ExitCode> {
+    let options = bonding::Options {
+        runs: chosen.runs,
+        warm_up: Duration::from_secs(chosen.warm_up),
+        time: Duration::from_secs(chosen.seconds),
+        systems: common.system.clone(),
+        peers: common.peers.clone(),
+    };
+    if let Some(sets) = chosen.random {
+        let findings = random::run(
+            &options,
+            random::Draw {
+                sets: usize::try_from(sets)?,
+                seed: chosen.seed,
+                streams: chosen.streams.into(),
+            },
+        )?;
+        let told = Told {
+            json: findings.json()?,
+            text: findings.text(),
+            failed: findings.has_failures(),
+        };
+        return told.deliver(common, "bonding-random");
+    }
+    let profiles = bonding::profiles_of(&chosen.profile)?;
+    let report = bonding::run(&options, &chosen.profile)?;
+    draw(&report, common, "bonding", &bonding_charts(&profiles))?;
+    let told = Told {
+        json: report.json()?,
+        text: report.matrix(Rows::Loads),
+        failed: report.has_failures(),
+    };
+    told.deliver(common, "bonding")
 }
 
 fn tunnel_charts() -> Vec<(&'static str, Chart<'static>)> {
@@ -168,26 +213,41 @@ fn bonding_charts(profiles: &[String]) -> Vec<(&str, Chart<'_>)> {
     names.map(|profile| (profile, chart(profile))).collect()
 }
 
-/// Prints the report, and writes it and its charts into the output folder. What failed shows in the exit status.
-fn deliver(
-    report: &Report,
-    common: &Common,
-    name: &str,
-    charts: &[(&str, Chart<'_>)],
-) -> Result<ExitCode> {
+/// What a bench has to tell.
+struct Told {
+    json: String,
+    text: String,
+    failed: bool,
+}
+
+impl Told {
+    /// Prints it, and writes the JSON into the output folder. What failed shows in the exit status.
+    fn deliver(self, common: &Common, name: &str) -> Result<ExitCode> {
+        let folder = folder(common)?;
+        let file = folder.join(format!("{name}.json"));
+        fs::write(&file, &self.json).with_context(|| format!("cannot write {}", file.display()))?;
+        let shown = if common.json { self.json } else { self.text };
+        println!("{shown}");
+        eprintln!("bench: plots and JSON are in {}", folder.display());
+        Ok(if self.failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+/// Draws charts of a report into the output folder.
+fn draw(report: &Report, common: &Common, name: &str, charts: &[(&str, Chart<'_>)]) -> Result<()> {
+    let folder = folder(common)?;
+    charts.iter().try_for_each(|(suffix, chart)| {
+        plot::draw(report, *chart, &folder.join(format!("{name}-{suffix}.svg")))
+    })
+}
+
+/// The output folder, which is there then.
+fn folder(common: &Common) -> Result<&Path> {
     let folder: &Path = &common.output;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let json = report.json()?;
-    let file = folder.join(format!("{name}.json"));
-    fs::write(&file, &json).with_context(|| format!("cannot write {}", file.display()))?;
-    for (suffix, chart) in charts {
-        plot::draw(report, *chart, &folder.join(format!("{name}-{suffix}.svg")))?;
-    }
-    println!("{}", if common.json { json } else { report.matrix() });
-    eprintln!("bench: plots and JSON are in {}", folder.display());
-    Ok(if report.has_failures() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(folder)
 }

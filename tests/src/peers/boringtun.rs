@@ -5,7 +5,7 @@ use std::{net::SocketAddrV4, os::unix::net::UnixStream, path::Path, time::Durati
 use anyhow::Result;
 
 use super::{
-    Running, System, between_hosts,
+    Envelope, Running, System, between_hosts,
     device::{self, End},
     forward,
     process::Process,
@@ -148,5 +148,9 @@ impl Running for Up<'_> {
 
     fn flow(&self) -> Result<Flow> {
         between_hosts(self.lab)
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope::WIREGUARD
     }
 }

@@ -6,6 +6,7 @@
 mod boringtun;
 pub mod described;
 mod device;
+mod envelope;
 mod mptcp;
 mod openvpn;
 mod plain;
@@ -23,6 +24,7 @@ use anyhow::{Result, bail};
 
 pub use self::{
     boringtun::{Boringtun, Spread},
+    envelope::Envelope,
     mptcp::Mptcp,
     openvpn::OpenVpn,
     plain::Plain,
@@ -65,6 +67,11 @@ pub trait Running {
 
     /// Where its streams go.
     fn flow(&self) -> Result<Flow>;
+
+    /// What it puts around each packet; nothing where nobody has said.
+    fn envelope(&self) -> Envelope {
+        Envelope::NONE
+    }
 }
 
 /// From the host of site `a` to that of site `b`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use withy::config::Suite;
 
-use super::{Running, System, between_hosts, wait_for_path};
+use super::{Envelope, Running, System, between_hosts, wait_for_path};
 use crate::{
     gateway::Gateway,
     lab::Lab,
@@ -35,6 +35,7 @@ pub struct Withy {
 struct Up<'lab> {
     lab: &'lab Lab,
     gateways: [Gateway<'lab>; 2],
+    suite: Suite,
 }
 
 impl System for Withy {
@@ -74,7 +75,11 @@ impl System for Withy {
             })?;
         }
         wait_for_path(lab, || Ok(()))?;
-        Ok(Box::new(Up { lab, gateways }))
+        Ok(Box::new(Up {
+            lab,
+            gateways,
+            suite: self.suite,
+        }))
     }
 }
 
@@ -85,5 +90,9 @@ impl Running for Up<'_> {
 
     fn flow(&self) -> Result<Flow> {
         between_hosts(self.lab)
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope::Esp(self.suite)
     }
 }

@@ -41,7 +41,7 @@ pub struct Profile {
 pub enum Load {
     /// TCP with so many connections, each as fast as it can.
     Tcp(usize),
-    /// UDP at this part of the sum of the links' rates, from 0 to 1.
+    /// UDP with this part of the payload that all links can carry, from 0 to 1.
     Udp(f64),
 }
 
@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn the_file_that_comes_along_is_valid() {
         let profiles = Profiles::bonding().unwrap();
-        assert_eq!(profiles.loads, [Load::Tcp(1), Load::Tcp(8), Load::Udp(0.9)]);
+        assert_eq!(
+            profiles.loads,
+            [Load::Tcp(1), Load::Tcp(8), Load::Udp(0.9), Load::Udp(0.95)]
+        );
         let sums: Vec<_> = profiles
             .profiles
             .iter()
@@ -106,7 +109,7 @@ mod tests {
             ("design-equal", 40),
             ("design-unequal", 28),
             ("design-lossy", 30),
-            ("two-lte", 7),
+            ("two-lte", 17),
             ("demo-vm", 12),
             ("demo", 40),
         ];

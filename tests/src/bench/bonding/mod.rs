@@ -1,13 +1,21 @@
 //! Several links as one: what Withy and others make of the profiles in `tests/profiles`.
 
+mod ceiling;
+mod draw;
+mod latency;
 mod load;
+mod outcome;
+pub mod random;
 
 use std::{path::PathBuf, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use withy::config::Suite;
 
-use self::load::{Outcome, Share};
+use self::{
+    load::{Stage, Times},
+    outcome::Outcome,
+};
 use super::{
     choose::choose,
     figures::Figures,
@@ -31,50 +39,98 @@ pub const ALL: &str = "all";
 pub struct Options {
     /// How often.
     pub runs: u32,
-    /// How long each load lasts.
+    /// How long each load goes on before anything counts.
+    pub warm_up: Duration,
+    /// How long each load is measured.
     pub time: Duration,
     /// Only these systems; all where nothing is said.
     pub systems: Vec<String>,
-    /// These profiles, or [`ALL`]; a few where nothing is said.
-    pub profiles: Vec<String>,
     /// Where further systems are described.
     pub peers: PathBuf,
 }
 
+/// What every system goes through.
+struct Program<'a> {
+    profiles: Vec<&'a Profile>,
+    loads: &'a [Load],
+    /// Whether there are pings beside the loads.
+    pings: bool,
+}
+
 /// Measures every system under every load of every profile in turn, `runs` times. What each goes through is told on
-/// standard error.
-pub fn run(options: &Options) -> Result<Report> {
-    let machine = Machine::at_hand()?;
+/// standard error. `names` are those of profiles, or [`ALL`]; a few are measured where it is empty.
+pub fn run(options: &Options, names: &[String]) -> Result<Report> {
     let known = Profiles::bonding()?;
-    let profiles = profiles(&known, &options.profiles)?;
-    let mut skipped = Vec::new();
-    let systems = systems(options, &mut skipped)?;
-    let mut figures = Figures::default();
-    for number in 1..=options.runs {
-        for profile in &profiles {
-            for system in &systems {
-                let name = format!("{}/{}", profile.name, system.name());
-                eprintln!("bench: run {number} of {}: {name}", options.runs);
-                let system = system.as_ref();
-                let place = (profile.name.as_str(), system.name());
-                match measure(profile, &known.loads, system, number, options.time) {
-                    Ok(outcomes) => outcomes
-                        .iter()
-                        .for_each(|outcome| outcome.note(&mut figures, place)),
-                    Err(error) => skipped.push(Skipped::failed(&name, &error)),
+    let program = Program {
+        profiles: profiles(&known, names)?,
+        loads: &known.loads,
+        pings: true,
+    };
+    program.run(options)
+}
+
+impl Program<'_> {
+    fn run(&self, options: &Options) -> Result<Report> {
+        let machine = Machine::at_hand()?;
+        let mut skipped = Vec::new();
+        let systems = systems(options, &mut skipped)?;
+        let mut figures = Figures::default();
+        for number in 1..=options.runs {
+            for profile in &self.profiles {
+                for system in &systems {
+                    let name = format!("{}/{}", profile.name, system.name());
+                    eprintln!("bench: run {number} of {}: {name}", options.runs);
+                    let place = (profile.name.as_str(), system.name());
+                    match self.measure(profile, system.as_ref(), number, options) {
+                        Ok(outcomes) => outcomes
+                            .iter()
+                            .for_each(|outcome| outcome.note(&mut figures, place)),
+                        Err(error) => skipped.push(Skipped::failed(&name, &error)),
+                    }
                 }
             }
         }
+        let of_systems = systems
+            .iter()
+            .map(|system| Legend::new(system.name(), system.about()));
+        let of_profiles = self
+            .profiles
+            .iter()
+            .map(|profile| Legend::new(&profile.name, &profile.about));
+        Ok(Report::new(machine, figures.measurements()?)
+            .legend(of_systems.chain(of_profiles).collect())
+            .skipped(skipped))
     }
-    let of_systems = systems
-        .iter()
-        .map(|system| Legend::new(system.name(), system.about()));
-    let of_profiles = profiles
-        .iter()
-        .map(|profile| Legend::new(&profile.name, &profile.about));
-    Ok(Report::new(machine, figures.measurements()?)
-        .legend(of_systems.chain(of_profiles).collect())
-        .skipped(skipped))
+
+    /// Runs all loads through one system.
+    fn measure(
+        &self,
+        profile: &Profile,
+        system: &(dyn System + Sync),
+        run: u32,
+        options: &Options,
+    ) -> Result<Vec<Outcome>> {
+        let times = Times {
+            warm_up: options.warm_up,
+            measured: options.time,
+        };
+        measure::with_system(
+            || Lab::paired(&profile.links).seed(u64::from(run)),
+            system,
+            |lab, running| {
+                thread::sleep(SETTLED);
+                let stage = Stage {
+                    lab,
+                    running,
+                    profile,
+                };
+                let loads = self.loads.iter().filter(|load| stage.bears(**load));
+                loads
+                    .map(|load| stage.run(*load, times, self.pings))
+                    .collect()
+            },
+        )
+    }
 }
 
 /// The names of the profiles that are measured.
@@ -108,6 +164,9 @@ fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn 
     choose(all, |system| system.as_ref(), &options.systems, skipped)
 }
 
+/// How long a system has been up when it is first loaded. Nobody's tunnel comes up the moment before it is needed.
+const SETTLED: Duration = Duration::from_secs(1);
+
 const WITHY: Withy = Withy {
     name: "withy",
     about: "Withy with an engine that the kernel at hand allows, AES-GCM-256; it finds out what the links carry",
@@ -129,42 +188,6 @@ const BORINGTUN: Boringtun = Boringtun {
     threads: None,
     spread: Spread::Ecmp,
 };
-
-/// How long a system has been up when it is first loaded. Nobody's tunnel comes up the moment before it is needed.
-const SETTLED: Duration = Duration::from_secs(1);
-
-/// Runs all loads through one system.
-fn measure(
-    profile: &Profile,
-    loads: &[Load],
-    system: &(dyn System + Sync),
-    run: u32,
-    time: Duration,
-) -> Result<Vec<Outcome>> {
-    let share = Share::of(profile);
-    measure::with_system(
-        || Lab::paired(&profile.links).seed(u64::from(run)),
-        system,
-        |lab, running| {
-            thread::sleep(SETTLED);
-            let before = lab.conduct()?;
-            let loads = loads.iter().filter(|load| load::bears(running, **load));
-            let mut outcomes = loads
-                .map(|load| load::run(running, &share, *load, time))
-                .collect::<Result<Vec<_>>>()?;
-            if let Some((before, after)) = before.zip(lab.conduct()?) {
-                let conduct = after.since(&before);
-                ensure!(
-                    conduct.missed == 0,
-                    "the links did not keep up with their frames: {conduct}"
-                );
-                let late = conduct.lateness(0.99).unwrap_or_default();
-                outcomes.push(Outcome::Links { late });
-            }
-            Ok(outcomes)
-        },
-    )
-}
 
 #[cfg(test)]
 mod tests {

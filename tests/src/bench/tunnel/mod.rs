@@ -196,8 +196,8 @@ fn measure(entry: &Entry, time: Duration) -> Result<Figure> {
             let idle = measure::idle(running)?;
             let times = (WARM.max(time / 4), time);
             Ok([
-                measure::tcp(running, 1, times, idle)?,
-                measure::tcp(running, 8, times, idle)?,
+                measure::tcp(running, 1, times, idle)?.tcp,
+                measure::tcp(running, 8, times, idle)?.tcp,
             ])
         },
     )
@@ -240,7 +240,7 @@ pub fn brief(system: &(dyn System + Sync)) -> Result<f64> {
         system,
         |_, running| {
             measure::tcp(running, 8, time, 0.0)?;
-            Ok(measure::tcp(running, 1, time, 0.0)?.goodput_bps)
+            Ok(measure::tcp(running, 1, time, 0.0)?.tcp.goodput_bps)
         },
     )
 }

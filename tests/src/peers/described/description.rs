@@ -10,6 +10,9 @@ use super::fill::{self, Scope};
 /// Largest MTU of a tunnel's device, in bytes.
 const LARGEST_MTU: u32 = 65_535;
 
+/// Nothing puts more around a packet, in bytes.
+const LARGEST_OVERHEAD: u32 = 1_000;
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Description {
@@ -26,6 +29,9 @@ pub(super) struct Description {
     /// What the device carries, in bytes.
     #[serde(default = "usual_mtu")]
     pub(super) mtu: u32,
+    /// What it adds to each packet, the outer IP header included, in bytes.
+    #[serde(default)]
+    pub(super) overhead: u32,
     /// Whether it gives its device addresses and sets it up.
     #[serde(default)]
     pub(super) configures_itself: bool,
@@ -78,7 +84,11 @@ impl Description {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let description: Self = serde_yaml::from_str(text)?;
         let Self {
-            name, device, mtu, ..
+            name,
+            device,
+            mtu,
+            overhead,
+            ..
         } = &description;
         let word = |text: &str| {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -95,6 +105,10 @@ impl Description {
         ensure!(
             (576..=LARGEST_MTU).contains(mtu),
             "mtu: {mtu} is not 576 to {LARGEST_MTU}"
+        );
+        ensure!(
+            *overhead <= LARGEST_OVERHEAD,
+            "overhead: {overhead} is more than {LARGEST_OVERHEAD}"
         );
         for (at, side) in [("a", &description.sides.a), ("b", &description.sides.b)] {
             side.check().with_context(|| format!("sides.{at}"))?;
@@ -157,11 +171,13 @@ sides:
     fn what_is_left_out_is_usual() {
         let fine = Description::parse(FINE).unwrap();
         assert_eq!(
-            (fine.mtu, fine.up, fine.configures_itself),
-            (1400, Sign::Ping, false)
+            (fine.mtu, fine.overhead, fine.up, fine.configures_itself),
+            (1400, 0, Sign::Ping, false)
         );
-        let other = format!("{FINE}mtu: 1300\nup: !log ready\nconfigures_itself: true\n");
+        let other =
+            format!("{FINE}mtu: 1300\noverhead: 52\nup: !log ready\nconfigures_itself: true\n");
         let other = Description::parse(&other).unwrap();
+        assert_eq!(other.overhead, 52);
         assert_eq!((other.mtu, other.up), (1300, Sign::Log("ready".into())));
         assert!(other.configures_itself);
     }
@@ -172,6 +188,11 @@ sides:
             ("name: fine", "name: not fine", "name: \"not fine\""),
             ("device: tun0", "device: tun0-is-too-long", "device: "),
             ("device: tun0", "device: tun0\nmtu: 100", "mtu: 100 is not"),
+            (
+                "device: tun0",
+                "device: tun0\noverhead: 1001",
+                "overhead: 1001 is more",
+            ),
             ("needs: [sh]", "", "missing field `needs`"),
             ("needs: [sh]", "needs: 5", "needs: invalid type"),
             (

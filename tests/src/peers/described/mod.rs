@@ -15,7 +15,7 @@ use self::{
     fill::Values,
 };
 use super::{
-    Running, START_LIMIT, System, between_hosts,
+    Envelope, Running, START_LIMIT, System, between_hosts,
     device::{self, End},
     forward,
     process::Process,
@@ -33,6 +33,7 @@ pub struct Described {
 struct Up<'lab> {
     lab: &'lab Lab,
     processes: Vec<Process>,
+    envelope: Envelope,
 }
 
 /// Reads all descriptions in a folder, in the order of their files' names. An error names the file and what is wrong
@@ -136,7 +137,11 @@ impl Described {
                     .join("\n")
             },
         )?;
-        Ok(Box::new(Up { lab, processes }))
+        Ok(Box::new(Up {
+            lab,
+            processes,
+            envelope: Envelope::Plus(self.description.overhead),
+        }))
     }
 
     /// Waits for the side's device, and routes the other LAN into it.
@@ -198,6 +203,10 @@ impl Running for Up<'_> {
 
     fn flow(&self) -> Result<Flow> {
         between_hosts(self.lab)
+    }
+
+    fn envelope(&self) -> Envelope {
+        self.envelope
     }
 }
 
