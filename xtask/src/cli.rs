@@ -55,6 +55,9 @@ struct BuildEbpfArgs {
 
 /// Show one file crossing four links at once, through an encrypted tunnel between two gateways
 ///
+/// On the way one link is cut and comes back, and another has half of its rate for a while. What each link carried over time is drawn
+/// into target/demo/demo.svg; in a virtual machine, into target/vm/out/demo.svg.
+///
 /// The exit status is 0 if the tunnel's speed is at least 85% of the sum of the links' and the contents are equal.
 /// It runs on the kernel at hand as root, at rates of today's connections; where that cannot be, or with `--vm`,
 /// in a virtual machine, whose processor is emulated, with slower links. Where the kernel has no ESP the gateways take Withy's own.
@@ -73,8 +76,8 @@ struct DemoArgs {
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
     /// How long the transfer through the tunnel takes
-    #[arg(long, value_name = "SECS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u64).range(20..=3600))]
+    #[arg(long, value_name = "SECS", default_value_t = 36)]
+    #[arg(value_parser = clap::value_parser!(u64).range(27..=3600))]
     duration: u64,
     /// When packets are split over links
     #[arg(long, value_enum, default_value_t = Split::Mtu)]

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -65,6 +66,14 @@ impl Place {
             Self::Machine(_) => "demo-vm",
         }
     }
+
+    /// Where the plot goes. Of what a machine writes, only its own folder stays.
+    fn plot(&self) -> PathBuf {
+        match self {
+            Self::Here => workspace::target().join("demo/demo.svg"),
+            Self::Machine(_) => vm::out_folder().join("demo.svg"),
+        }
+    }
 }
 
 /// Sets up, builds, shows, and returns the exit status for the caller.
@@ -82,13 +91,35 @@ pub(crate) fn run(options: &DemoOptions) -> Result<u8> {
     setup::ensure(Purpose::Build)?;
     let program = build()?;
     let place = place(options, &program);
-    let arguments = arguments(options, &place);
-    match place {
-        Place::Here => here(&program, &arguments),
+    let plot = place.plot();
+    make_room(&plot)?;
+    let arguments = arguments(options, &place, &plot);
+    let status = match place {
+        Place::Here => here(&program, &arguments)?,
         Place::Machine(series) => {
             setup::ensure(Purpose::Vm)?;
-            in_machine(options, series, &program, arguments)
+            in_machine(options, series, &program, arguments)?
         }
+    };
+    if plot.exists() {
+        let words = format!(
+            "What each link carried over time is drawn in {}\n",
+            plot.display()
+        );
+        stream.write_all(words.as_bytes())?;
+    }
+    Ok(status)
+}
+
+/// Makes the folder of a file, and takes away what an earlier run left.
+fn make_room(file: &Path) -> Result<()> {
+    let folder = file.parent().context("a plot without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -97,7 +128,8 @@ Withy: two sites, four links, one encrypted tunnel.
 
 A file goes from host A to host B. Between them are two gateways with four links, unequal in speed
 and in delay. Withy sends the file over all four at once, encrypted (IPsec), so that one TCP stream
-gets nearly the sum of the links. On the way one link is cut, and comes back.
+gets nearly the sum of the links. On the way one link is cut, and comes back; then another has half
+of its rate for a while.
 
 Hosts, gateways and links are network namespaces. Nothing of your own network is touched. It takes
 one to two minutes, and a few more the first time, for building.
@@ -155,7 +187,7 @@ fn probe(program: &Path) -> Result<()> {
     bail!("{}", said.trim().trim_start_matches("error: "))
 }
 
-fn arguments(options: &DemoOptions, place: &Place) -> Vec<OsString> {
+fn arguments(options: &DemoOptions, place: &Place, plot: &Path) -> Vec<OsString> {
     let mut arguments = vec![
         "--profile".to_owned(),
         place.profile().to_owned(),
@@ -182,7 +214,8 @@ fn arguments(options: &DemoOptions, place: &Place) -> Vec<OsString> {
             arguments.push("--colour".to_owned());
         }
     }
-    arguments.into_iter().map(OsString::from).collect()
+    let words = arguments.into_iter().map(OsString::from);
+    words.chain(["--plot".into(), plot.into()]).collect()
 }
 
 fn here(program: &Path, arguments: &[OsString]) -> Result<u8> {
@@ -280,7 +313,8 @@ mod tests {
 
     #[test]
     fn the_program_gets_what_was_asked_for() {
-        let arguments = arguments(&options(), &Place::Here);
+        let arguments = arguments(&options(), &Place::Here, Path::new("there.svg"));
+        assert!(arguments.ends_with(&["--plot".into(), "there.svg".into()]));
         assert_eq!(
             arguments[..7],
             [

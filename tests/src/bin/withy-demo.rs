@@ -1,6 +1,6 @@
 //! Shows the main job on the kernel that it runs on, which `cargo xtask demo` chooses.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// How long the transfer through the tunnel takes
-    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    #[arg(long, value_name = "SECS", default_value_t = 36)]
     #[arg(value_parser = clap::value_parser!(u64).range(LEAST_DURATION.as_secs()..=3600))]
     duration: u64,
     /// Split packets only where they do not fit, or always
@@ -35,6 +35,9 @@ struct Arguments {
     /// Use colours
     #[arg(long)]
     colour: bool,
+    /// Draw what each link carried over time, and what the stream got, into this file (SVG)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -68,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         },
         terminal: arguments.terminal,
         colour: arguments.colour,
+        plot: arguments.plot.clone(),
     })?;
     Ok(match verdict {
         Verdict::Fine => ExitCode::SUCCESS,

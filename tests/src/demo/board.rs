@@ -4,6 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     crossing::Sample,
+    plan::Blow,
+    stage::Change,
     units::{bits_per_second, share},
 };
 use crate::lab::LinkSpec;
@@ -17,7 +19,8 @@ pub(super) struct Row {
     pub(super) link: LinkSpec,
     /// Bits a second of contents that it carries at present.
     pub(super) rate_bps: f64,
-    pub(super) cut: bool,
+    /// What has befallen the link.
+    pub(super) blow: Option<Blow>,
     /// Rates of the seconds gone by.
     pub(super) history: Vec<f64>,
 }
@@ -81,7 +84,7 @@ impl Board {
             .map(|link| Row {
                 link: link.clone(),
                 rate_bps: 0.0,
-                cut: false,
+                blow: None,
                 history: Vec::new(),
             })
             .collect();
@@ -129,7 +132,7 @@ impl Board {
         let rows = &mut self.rows[lane.first..lane.first + sample.links.len()];
         if let Some(earlier) = lane.recent.front() {
             for (row, rate) in rows.iter_mut().zip(rates(earlier, &sample)) {
-                row.rate_bps = if row.cut { 0.0 } else { rate };
+                row.rate_bps = if row.is_cut() { 0.0 } else { rate };
             }
         }
         if lane.noted.at + SECOND <= sample.at {
@@ -140,26 +143,37 @@ impl Board {
         }
     }
 
-    /// Notes that a link has gone.
-    pub(super) fn cut(&mut self, row: usize) {
-        self.rows[row].cut = true;
-        self.rows[row].rate_bps = 0.0;
-        let name = &self.rows[row].link.name;
-        let note = format!("{name} is cut; the others carry on");
-        self.note(&note);
+    /// Notes what has become of a link of a transfer.
+    pub(super) fn changed(&mut self, transfer: usize, change: Change) {
+        let row = &mut self.rows[self.lanes[transfer].first + change.link];
+        let what = match (row.blow, change.blow) {
+            (_, Some(Blow::Cut)) => "is cut; the others carry on",
+            (_, Some(Blow::Halved)) => "has half of its rate; its share follows",
+            (Some(Blow::Halved), None) => "has its rate again; its share follows",
+            (_, None) => "is back, and gets its share again",
+        };
+        row.blow = change.blow;
+        if row.is_cut() {
+            row.rate_bps = 0.0;
+        }
+        let note = format!("{:>3} s  {} {what}", self.elapsed.as_secs(), row.link.name);
+        self.notes.push(note);
+    }
+}
+
+impl Row {
+    pub(super) fn is_cut(&self) -> bool {
+        self.blow == Some(Blow::Cut)
     }
 
-    /// Notes that a link is back.
-    pub(super) fn restored(&mut self, row: usize) {
-        self.rows[row].cut = false;
-        let name = &self.rows[row].link.name;
-        let note = format!("{name} is back, and gets its share again");
-        self.note(&note);
-    }
-
-    fn note(&mut self, what: &str) {
-        self.notes
-            .push(format!("{:>3} s  {what}", self.elapsed.as_secs()));
+    /// What the link can carry at present, in bits a second.
+    #[expect(clippy::cast_precision_loss, reason = "a rate of a few Mbit/s")]
+    pub(super) fn capacity_bps(&self) -> f64 {
+        let whole = self.link.up.rate_bps as f64;
+        match self.blow {
+            Some(Blow::Halved) => whole / 2.0,
+            Some(Blow::Cut) | None => whole,
+        }
     }
 }
 
@@ -230,15 +244,34 @@ pub(super) mod tests {
     #[test]
     fn a_cut_link_carries_nothing_from_that_moment() {
         let mut board = example(3);
-        board.cut(0);
+        let change = |blow| Change { link: 0, blow };
+        board.changed(0, change(Some(Blow::Cut)));
         assert!(board.rows[0].rate_bps.abs() < f64::EPSILON);
         assert!((board.sum_bps() - 7.5e6).abs() < 1.0);
-        board.restored(0);
+        board.changed(0, change(None));
         assert_eq!(board.notes.len(), 2);
         assert!(
             board.notes[0].starts_with("  3 s  dsl is cut"),
             "{:?}",
             board.notes
+        );
+    }
+
+    #[test]
+    fn a_halved_link_carries_on() {
+        let mut board = example(3);
+        let change = |blow| Change { link: 1, blow };
+        board.changed(0, change(Some(Blow::Halved)));
+        let row = &board.rows[1];
+        assert!(row.rate_bps > 0.0 && (row.capacity_bps() - 3e6).abs() < 1.0);
+        board.changed(0, change(None));
+        assert!((board.rows[1].capacity_bps() - 6e6).abs() < 1.0);
+        assert_eq!(
+            board.notes,
+            [
+                "  3 s  cable has half of its rate; its share follows",
+                "  3 s  cable has its rate again; its share follows"
+            ]
         );
     }
 }

@@ -11,7 +11,8 @@ use withy::api::status::{DropStatus, Status};
 
 use super::{
     gateways::{Gateways, status},
-    plan::{Cut, Script},
+    plan::{Script, Span},
+    stage::{Change, Stage},
     wire::Wire,
 };
 use crate::{
@@ -40,10 +41,8 @@ pub(super) enum News {
     Ready,
     /// How far it is.
     Sample(Sample),
-    /// A link is cut, by its index.
-    Cut(usize),
-    /// It is back.
-    Restored(usize),
+    /// Something has befallen a link, or has passed.
+    Changed(Change),
     /// It is over.
     Done(Result<Box<Crossed>>),
 }
@@ -66,6 +65,10 @@ pub(super) struct Crossed {
     pub(super) steady_bps: f64,
     /// What each link brought meanwhile, in bytes.
     pub(super) steady_links: Vec<u64>,
+    /// While one of the links had half of its rate; nothing where that was not part of it.
+    pub(super) halved: Option<Halved>,
+    /// All reports.
+    pub(super) samples: Vec<Sample>,
     pub(super) report: Report,
     /// The sending gateway, when the transfer was over.
     pub(super) status: Status,
@@ -78,6 +81,17 @@ pub(super) struct Crossed {
     pub(super) lateness: Duration,
     /// How the lab's own emulator kept its times; none where the kernel emulates the links.
     pub(super) conduct: Option<Conduct>,
+}
+
+/// What a transfer got while a link had half of its rate.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Halved {
+    /// The link's index.
+    pub(super) link: usize,
+    /// Bits a second of contents.
+    pub(super) bps: f64,
+    /// What each link brought meanwhile, in bytes.
+    pub(super) links: Vec<u64>,
 }
 
 impl Crossing {
@@ -110,14 +124,21 @@ impl Crossing {
         let samples = self.follow(&lab, &running, &mut wire, post)?;
         let report = running.finish()?;
         let (here, there) = (status(&gateways.a)?, status(&gateways.b)?);
+        let steady = self.script.steady();
         Ok(Crossed {
-            steady_bps: self.steady_bps(&report),
-            steady_links: self.steady_links(&samples),
+            steady_bps: bps(&report, &steady),
+            steady_links: self.brought(&samples, &steady),
+            halved: self.script.halved().map(|(link, span)| Halved {
+                link,
+                bps: bps(&report, &[span]),
+                links: self.brought(&samples, &[span]),
+            }),
             report,
             shown: gateways.a.run_cli(&["status"])?.stdout,
             drops: add_up(&[&here.drops, &there.drops]),
             lateness: lateness(&samples),
             conduct: lab.conduct()?,
+            samples,
             status: here,
         })
     }
@@ -133,7 +154,7 @@ impl Crossing {
         let names: Vec<&str> = self.links.iter().map(|link| link.name.as_str()).collect();
         let start = running.timeline().start();
         let begun = wire.received(&names)?;
-        let mut stage = Stage::Before;
+        let mut stage = Stage::new(lab, &self.links, &self.script.acts);
         let mut samples = Vec::new();
         for tick in 1.. {
             thread::sleep((start + TICK * tick).saturating_duration_since(Instant::now()));
@@ -153,59 +174,19 @@ impl Crossing {
             if at >= self.script.duration || running.is_finished() {
                 break;
             }
-            if let Some(cut) = self.script.cut {
-                stage = self.play(lab, cut, stage, at, post)?;
+            for change in stage.play(at)? {
+                post(News::Changed(change));
             }
         }
         Ok(samples)
     }
 
-    fn play(
-        &self,
-        lab: &Lab,
-        cut: Cut,
-        stage: Stage,
-        at: Duration,
-        post: &impl Fn(News),
-    ) -> Result<Stage> {
-        let link = lab.site("a")?.link(&self.links[cut.link].name)?;
-        Ok(match stage {
-            Stage::Before if at >= cut.away.from => {
-                link.cut()?;
-                post(News::Cut(cut.link));
-                Stage::Away
-            }
-            Stage::Away if at >= cut.away.to => {
-                link.restore()?;
-                post(News::Restored(cut.link));
-                Stage::After
-            }
-            stage => stage,
-        })
-    }
-
-    fn steady_bps(&self, report: &Report) -> f64 {
-        let start = report.timeline.start();
-        let spans = self.script.steady();
-        let length: Duration = spans.iter().map(|span| span.length()).sum();
-        let bits: f64 = spans
-            .iter()
-            .map(|span| {
-                let rate = report
-                    .timeline
-                    .goodput_bps_between(start + span.from, start + span.to);
-                rate * span.length().as_secs_f64()
-            })
-            .sum();
-        bits / length.as_secs_f64()
-    }
-
-    fn steady_links(&self, samples: &[Sample]) -> Vec<u64> {
+    /// What each link brought in these times, in bytes.
+    fn brought(&self, samples: &[Sample], spans: &[Span]) -> Vec<u64> {
         let total = |at: Duration, link: usize| {
             let sample = samples.iter().rfind(|sample| sample.at <= at);
             sample.map_or(0, |sample| sample.links[link])
         };
-        let spans = self.script.steady();
         (0..self.links.len())
             .map(|link| {
                 spans
@@ -217,12 +198,20 @@ impl Crossing {
     }
 }
 
-/// Where in the script a transfer is.
-#[derive(Clone, Copy)]
-enum Stage {
-    Before,
-    Away,
-    After,
+/// Bits a second of contents in these times.
+fn bps(report: &Report, spans: &[Span]) -> f64 {
+    let start = report.timeline.start();
+    let length: Duration = spans.iter().map(|span| span.length()).sum();
+    let bits: f64 = spans
+        .iter()
+        .map(|span| {
+            let rate = report
+                .timeline
+                .goodput_bps_between(start + span.from, start + span.to);
+            rate * span.length().as_secs_f64()
+        })
+        .sum();
+    bits / length.as_secs_f64()
 }
 
 /// How late the reports were taken, on average.
@@ -268,19 +257,27 @@ mod tests {
     fn only_what_came_in_the_steady_time_counts_for_the_shares() {
         let crossing = Crossing {
             links: links(),
-            script: Script::bonded(Duration::from_secs(30)),
+            script: Script::bonded(Duration::from_secs(36), &links()),
             tunnel: TunnelSpec::default(),
         };
-        // Steady from 3 s to 12 s and from 20 s to 30 s.
+        // Steady from 3 s to 8 s, from 15 s to 20 s, and from 31 s on, after 5 s with half of the second link.
         let samples = [
             sample(2_750, [10, 20, 30, 0]),
             sample(3_250, [500, 500, 500, 500]),
-            sample(12_000, [1_010, 2_020, 3_030, 4]),
-            sample(19_900, [1_010, 9_000, 9_000, 900]),
-            sample(29_900, [1_110, 9_200, 9_300, 1_300]),
-            sample(30_100, [9_999, 9_999, 9_999, 9_999]),
+            sample(8_000, [1_010, 2_020, 3_030, 4]),
+            sample(14_900, [1_010, 9_000, 9_000, 900]),
+            sample(19_900, [1_110, 9_200, 9_300, 1_300]),
+            sample(22_900, [2_000, 9_500, 9_400, 1_300]),
+            sample(27_900, [2_100, 9_700, 9_700, 1_400]),
+            sample(30_900, [3_000, 10_000, 10_000, 1_500]),
+            sample(35_900, [3_001, 10_002, 10_003, 1_504]),
+            sample(36_100, [99_999, 99_999, 99_999, 99_999]),
         ];
-        assert_eq!(crossing.steady_links(&samples), [1_100, 2_200, 3_300, 404]);
+        let steady = crossing.brought(&samples, &crossing.script.steady());
+        assert_eq!(steady, [1_101, 2_202, 3_303, 408]);
+        let (link, span) = crossing.script.halved().unwrap();
+        assert_eq!(link, 1);
+        assert_eq!(crossing.brought(&samples, &[span]), [100, 200, 300, 100]);
     }
 
     #[test]

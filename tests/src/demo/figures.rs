@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::units::{four_digits, whole};
+use super::units::{four_digits, share_of, whole};
 use crate::lab::LinkSpec;
 
 /// The version of the JSON form.
@@ -24,6 +24,17 @@ pub struct LinkFigures {
     pub share: f64,
 }
 
+/// What happened while a link had half of its rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HalvedFigures {
+    /// The link's index.
+    pub link: usize,
+    /// Bits a second of contents that the stream got meanwhile.
+    pub tunnel_bps: f64,
+    /// What part of the tunnel's bytes arrived over the link meanwhile, from 0 to 1.
+    pub share: f64,
+}
+
 /// All figures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
@@ -40,6 +51,8 @@ pub struct Figures {
     /// Bits a second of contents that one stream got through the tunnel over all links, while
     /// they were all up.
     pub tunnel_bps: f64,
+    /// What became of that while a link had half of its rate; nothing where none had.
+    pub halved: Option<HalvedFigures>,
     /// Whether every byte of every transfer arrived as it was sent.
     pub contents_equal: bool,
     /// The longest time without new contents in the transfer through the tunnel, the cut included.
@@ -75,6 +88,15 @@ impl Figures {
         }
     }
 
+    /// What the links would give alone while one of them has half of its rate, in bits a second, and what part of it the
+    /// tunnel then gives; nothing where none had.
+    #[must_use]
+    pub fn halved_ratio(&self) -> Option<(f64, f64)> {
+        let halved = self.halved?;
+        let sum = self.sum_bps() - self.links.get(halved.link)?.alone_bps / 2.0;
+        Some((sum, share_of(halved.tunnel_bps, sum)))
+    }
+
     /// Judges the figures.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -99,8 +121,22 @@ impl Figures {
             sum_bps: whole(self.sum_bps()),
             tunnel_bps: whole(self.tunnel_bps),
             ratio: four_digits(self.ratio()),
+            halved: self.json_halved(),
             contents_equal: self.contents_equal,
             longest_gap_ms: self.longest_gap.as_millis(),
+        })
+    }
+}
+
+impl Figures {
+    fn json_halved(&self) -> Option<JsonHalved<'_>> {
+        let (halved, (sum, ratio)) = self.halved.zip(self.halved_ratio())?;
+        Some(JsonHalved {
+            link: &self.links.get(halved.link)?.link.name,
+            sum_bps: whole(sum),
+            tunnel_bps: whole(halved.tunnel_bps),
+            ratio: four_digits(ratio),
+            share: four_digits(halved.share),
         })
     }
 }
@@ -116,8 +152,19 @@ struct Json<'a> {
     sum_bps: u64,
     tunnel_bps: u64,
     ratio: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halved: Option<JsonHalved<'a>>,
     contents_equal: bool,
     longest_gap_ms: u128,
+}
+
+#[derive(Serialize)]
+struct JsonHalved<'a> {
+    link: &'a str,
+    sum_bps: u64,
+    tunnel_bps: u64,
+    ratio: f64,
+    share: f64,
 }
 
 #[derive(Serialize)]
@@ -172,6 +219,11 @@ pub(super) mod tests {
                 })
                 .collect(),
             tunnel_bps,
+            halved: Some(HalvedFigures {
+                link: 1,
+                tunnel_bps: 7.2e6,
+                share: 0.333_33,
+            }),
             contents_equal: true,
             longest_gap: Duration::from_micros(212_900),
         }
@@ -216,6 +268,9 @@ pub(super) mod tests {
             "sum_bps": 10_000_000,
             "tunnel_bps": 9_432_160,
             "ratio": 0.9432,
+            "halved": {
+                "link": "cable", "sum_bps": 7_500_000, "tunnel_bps": 7_200_000, "ratio": 0.96, "share": 0.3333,
+            },
             "contents_equal": true,
             "longest_gap_ms": 212,
         });

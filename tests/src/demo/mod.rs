@@ -1,7 +1,7 @@
 //! The main job, to look at: two sites, a few links, one file that crosses all of them at once.
 //!
 //! Each link is measured alone first, then a stream crosses all of them, of which one is cut and
-//! restored on the way. All of it is the same crossing, once with one link and once with four,
+//! restored on the way, and another has half of its rate for a while. All of it is the same crossing, once with one link and once with four,
 //! so that the figures compare like with like.
 
 mod board;
@@ -10,8 +10,10 @@ pub mod figures;
 mod gateways;
 mod paint;
 pub mod plan;
+mod plot;
 mod probe;
 mod screen;
+mod stage;
 mod units;
 mod wire;
 mod words;
@@ -19,6 +21,7 @@ mod words;
 use std::{
     fs,
     io::{self, Write},
+    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::Duration,
 };
@@ -30,7 +33,7 @@ pub use self::probe::probe;
 use self::{
     board::Board,
     crossing::{Crossed, Crossing, News},
-    figures::{Figures, LinkFigures, Verdict},
+    figures::{Figures, HalvedFigures, LinkFigures, Verdict},
     paint::Look,
     plan::Script,
     screen::Screen,
@@ -61,6 +64,8 @@ pub struct Options {
     pub terminal: Option<usize>,
     /// Whether there may be colours.
     pub colour: bool,
+    /// Where to draw what the links carried over time, if anywhere.
+    pub plot: Option<PathBuf>,
 }
 
 /// Shows everything and judges it.
@@ -79,6 +84,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
     screen.say(&words::picture(&options.profile.links, look))?;
     let alone = alone(options, &mut screen)?;
     let bonded = bonded(options, &mut screen)?;
+    if let Some(file) = &options.plot {
+        let script = Script::bonded(options.duration, &options.profile.links);
+        plot::draw(&options.profile.links, &script, &bonded.samples, file)?;
+    }
     let figures = figures(&options.profile, &alone, &bonded)?;
     conclude(&figures, &bonded, &mut screen)?;
     let lateness = alone
@@ -114,7 +123,7 @@ fn alone(options: &Options, screen: &mut Screen) -> Result<Vec<Crossed>> {
         .into_iter()
         .map(|links| Crossing {
             links,
-            script,
+            script: script.clone(),
             tunnel: tunnel(options),
         })
         .collect();
@@ -123,8 +132,8 @@ fn alone(options: &Options, screen: &mut Screen) -> Result<Vec<Crossed>> {
 
 /// All links at once.
 fn bonded(options: &Options, screen: &mut Screen) -> Result<Crossed> {
-    let script = Script::bonded(options.duration);
     let links = options.profile.links.clone();
+    let script = Script::bonded(options.duration, &links);
     let board = Board::new(
         "2. One file, one TCP stream, one tunnel over all links",
         "tunnel",
@@ -182,8 +191,7 @@ fn watch(crossings: Vec<Crossing>, mut board: Board, screen: &mut Screen) -> Res
                 board.update(number, sample);
                 screen.show(&board)?;
             }
-            News::Cut(row) => board.cut(row),
-            News::Restored(row) => board.restored(row),
+            News::Changed(change) => board.changed(number, change),
             News::Done(result) => crossed[number] = Some(*result?),
         }
     }
@@ -220,6 +228,11 @@ fn figures(profile: &Profile, alone: &[Crossed], bonded: &Crossed) -> Result<Fig
             })
             .collect(),
         tunnel_bps: bonded.steady_bps,
+        halved: bonded.halved.as_ref().map(|halved| HalvedFigures {
+            link: halved.link,
+            tunnel_bps: halved.bps,
+            share: share(halved.links[halved.link], halved.links.iter().sum()),
+        }),
         contents_equal: alone
             .iter()
             .chain([bonded])

@@ -123,7 +123,7 @@ pub(super) fn one_line(board: &Board) -> String {
         .rows
         .iter()
         .map(|row| {
-            let rate = if row.cut {
+            let rate = if row.is_cut() {
                 "cut".to_owned()
             } else {
                 megabits(row.rate_bps)
@@ -141,7 +141,7 @@ pub(super) fn one_line(board: &Board) -> String {
     )
 }
 
-/// What a link can carry, in bits a second.
+/// What a link can carry when nothing has befallen it, in bits a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate of a few Mbit/s")]
 fn capacity(row: &Row) -> f64 {
     row.link.up.rate_bps as f64
@@ -168,12 +168,12 @@ fn link_line(row: &Row, colour: AnsiColor, full: f64, sum: f64, look: Look) -> S
         &format!("  {:<width$}", row.link.name, width = NAME - 2),
     );
     let columns = look.bar_width();
-    let bar = if row.cut {
+    let bar = if row.is_cut() {
         // On a narrow terminal the words are cut short, not the figures behind them.
         let text = format!("{:<columns$.columns$}", "cut: the interface is down");
         look.coloured(AnsiColor::Red, &text)
     } else {
-        let (done, rest) = bar(row.rate_bps / full, capacity(row) / full, columns);
+        let (done, rest) = bar(row.rate_bps / full, row.capacity_bps() / full, columns);
         let blank = " ".repeat(columns - done.chars().count() - rest.chars().count());
         format!("{}{}{blank}", look.coloured(colour, &done), look.dim(&rest))
     };
@@ -253,7 +253,12 @@ fn whole_columns(ratio: f64, columns: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::board::tests::example;
+    use crate::demo::{board::tests::example, plan::Blow, stage::Change};
+
+    const CUT: Change = Change {
+        link: 0,
+        blow: Some(Blow::Cut),
+    };
 
     fn plain(width: usize) -> Look {
         Look {
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_the_terminal_is_wide() {
         let mut shown = example(20);
-        shown.cut(0);
+        shown.changed(0, CUT);
         for width in [50, 71, 72, 80, 96, 200] {
             for line in board(&shown, plain(width)) {
                 let length = line.chars().count();
@@ -318,7 +323,7 @@ mod tests {
             one_line(&shown),
             "  3 s  dsl 2.5 + cable 5.0 + lte 1.7 + leased 0.8 = tunnel 10.0 Mbit/s, 3.8 MB"
         );
-        shown.cut(0);
+        shown.changed(0, CUT);
         assert!(one_line(&shown).contains("dsl cut + cable 5.0"));
     }
 }

@@ -114,7 +114,7 @@ pub(super) fn method(look: Look) -> String {
     look.dim(
         "Rates are of the file's contents at the receiving host. \"alone\": one TCP stream through a\n\
          Withy tunnel over that link only. \"in the tunnel\": one TCP stream over all links, while all\n\
-         were up; its first seconds, the cut and the seconds after it are left out.",
+         were up and whole; its first seconds, what happens to links and the seconds after are left out.",
     )
 }
 
@@ -144,10 +144,27 @@ pub(super) fn verdict(figures: &Figures, crossed: &Crossed, look: Look) -> Strin
         "the longest pause of the transfer, with a link cut on the way, was {} ms",
         figures.longest_gap.as_millis()
     )));
+    lines.extend(halved(figures));
     if figures.verdict() == Verdict::TooSlow {
         lines.push(causes(crossed));
     }
     lines.join("\n")
+}
+
+/// How the tunnel followed a link that had half of its rate.
+fn halved(figures: &Figures) -> Option<String> {
+    let (halved, (sum, ratio)) = figures.halved.zip(figures.halved_ratio())?;
+    let link = figures.links.get(halved.link)?;
+    Some(format!(
+        "     while {} had half of its rate, its share was {} instead of {}, and the stream got\n     \
+         {} Mbit/s of the {} that were left: {}",
+        link.link.name,
+        percent(halved.share),
+        percent(link.share),
+        megabits(halved.tunnel_bps),
+        megabits(sum),
+        reached(ratio),
+    ))
 }
 
 /// Where the speed may have gone.
@@ -226,6 +243,16 @@ mod tests {
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_became_of_the_share_of_a_halved_link_is_told() {
+        let text = halved(&example(9.43e6)).unwrap();
+        assert_eq!(
+            text,
+            "     while cable had half of its rate, its share was 33% instead of 50%, and the stream got\n     \
+             7.2 Mbit/s of the 7.5 that were left: 96.0%"
         );
     }
 
