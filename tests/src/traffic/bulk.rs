@@ -67,19 +67,22 @@ pub struct Bulk {
     received: Arc<AtomicU64>,
     receivers: Vec<JoinHandle<Result<()>>>,
     senders: Vec<JoinHandle<Result<Option<u32>>>>,
+    // Subflows of Multipath TCP are connections of their own, which come later: without it they are refused.
+    _listener: Socket,
 }
 
 impl Bulk {
     /// Connects as many streams and begins to send on each.
     pub fn start(flow: &Flow, streams: u16) -> Result<Self> {
         ensure!(streams > 0, "no streams to send");
-        let pairs =
+        let (listener, pairs) =
             connect(flow, streams).with_context(|| format!("no connection to {}", flow.address))?;
         let mut bulk = Self {
             stop: Arc::default(),
             received: Arc::default(),
             receivers: Vec::new(),
             senders: Vec::new(),
+            _listener: listener,
         };
         let thread = |name: &str| thread::Builder::new().name(name.to_owned());
         for (sender, receiver) in pairs {
@@ -119,7 +122,8 @@ impl Drop for Bulk {
     }
 }
 
-fn connect(flow: &Flow, streams: u16) -> Result<Vec<(TcpStream, TcpStream)>> {
+/// The socket that listens, and both ends of each stream, the sender's first.
+fn connect(flow: &Flow, streams: u16) -> Result<(Socket, Vec<(TcpStream, TcpStream)>)> {
     let protocol = Some(flow.flavour.protocol());
     let listener = flow.to.enter(|| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, protocol)?;
@@ -133,7 +137,7 @@ fn connect(flow: &Flow, streams: u16) -> Result<Vec<(TcpStream, TcpStream)>> {
     let target = SocketAddr::from((flow.address, port)).into();
     // Without it a peer that does not answer would hold the bench up for good.
     listener.set_read_timeout(Some(CONNECT_LIMIT))?;
-    (0..streams)
+    let pairs = (0..streams)
         .map(|_| {
             let sender = flow.from.enter(|| {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, protocol)?;
@@ -148,7 +152,8 @@ fn connect(flow: &Flow, streams: u16) -> Result<Vec<(TcpStream, TcpStream)>> {
             sender.set_linger(Some(Duration::ZERO))?;
             Ok((sender.into(), receiver.into()))
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((listener, pairs))
 }
 
 /// Kernels differ in their default. One without the module is left with its own.

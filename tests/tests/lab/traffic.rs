@@ -1,13 +1,17 @@
 //! What transfers, streams and captures measure.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use withy_tests::{
     capture::{CapturePlan, Ipv4Fields, Needle, ethernet, inject, ipv4},
-    lab::{Lab, LinkSpec},
+    lab::{Lab, Link, LinkSpec},
+    peers::{Mptcp, System as _},
     shape::{Shape, port::Emulation},
     traffic::{
         bulk::{Bulk, Flavour, Flow},
         icmp::ping,
+        pings::Pings,
         stream::StreamPlan,
         tcp::{Transfer, Volume},
         udp::Probe,
@@ -81,6 +85,51 @@ fn links_without_limits_are_as_fast_as_the_machine() -> Result<()> {
             Transfer::new(a.host(), b.host(), b.lan().host, Volume::Bytes(1_000_001)).run()?;
         assert!(report.contents_equal());
     }
+    Ok(())
+}
+
+#[test]
+fn one_stream_of_multipath_tcp_uses_every_link() -> Result<()> {
+    let _turn = turn();
+    if let Some(reason) = Mptcp.absent() {
+        println!("skipped: {reason}");
+        return Ok(());
+    }
+    let link = |name| LinkSpec::new(name, Shape::new(5_000_000, ms(5)));
+    let lab = Lab::paired(&[link("wan0"), link("wan1")]).build()?;
+    let running = Mptcp.start(&lab)?;
+    let bulk = Bulk::start(&running.flow()?, 1)?;
+    let links = lab.site("b")?.links();
+    wait_until(ms(10_000), "half a megabyte over each link", || {
+        let counters = links.iter().map(Link::counters);
+        let counters = counters.collect::<Result<Vec<_>>>()?;
+        Ok(counters.iter().all(|link| link.rx_bytes > 500_000))
+    })?;
+    bulk.finish()?;
+    Ok(())
+}
+
+#[test]
+fn pings_tell_how_long_a_queue_is() -> Result<()> {
+    let _turn = turn();
+    // A queue of 100 ms behind 5 ms each way.
+    let lab = Lab::paired(&[LinkSpec::new("wan0", Shape::new(2_000_000, ms(5)))]).build()?;
+    let (a, b) = (lab.site("a")?, lab.site("b")?);
+    let _plain = lab.plainly_over(("a", "wan0"), ("b", "wan0"))?;
+    let pings = Pings::start(a.host(), b.lan().host)?;
+    let flood = Probe::new(a.host(), b.host(), b.lan().host).flood(1_000, 300)?;
+    let start = Instant::now();
+    wait_until(ms(10_000), "a second of pings", || {
+        Ok(start.elapsed() > ms(1_000))
+    })?;
+    flood.finish()?;
+    let pinged = pings.finish()?;
+    assert!(pinged.len() > 15, "{pinged:?}");
+    assert!(pinged.is_sorted_by_key(|ping| ping.sent));
+    let answered: Vec<_> = pinged.iter().filter_map(|ping| ping.round_trip).collect();
+    let (least, most) = (answered.iter().min(), answered.iter().max());
+    assert!(least.is_some_and(|least| *least >= ms(10)), "{least:?}");
+    assert!(most.is_some_and(|most| *most > ms(60)), "{most:?}");
     Ok(())
 }
 
