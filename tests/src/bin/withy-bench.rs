@@ -61,12 +61,12 @@ enum Bench {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
-        bonding: Bonding,
+        bonding: BondingArgs,
     },
 }
 
 #[derive(Debug, Args)]
-struct Bonding {
+struct BondingArgs {
     /// Only this profile, or `all`; may be given more than once
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
@@ -147,7 +147,7 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn measure_bonding(common: &Common, chosen: &Bonding) -> Result<ExitCode> {
+fn measure_bonding(common: &Common, chosen: &BondingArgs) -> Result<ExitCode> {
     let options = bonding::Options {
         runs: chosen.runs,
         warm_up: Duration::from_secs(chosen.warm_up),
@@ -250,4 +250,21 @@ fn folder(common: &Common) -> Result<&Path> {
     let folder: &Path = &common.output;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_go_together() {
+        Cli::command().debug_assert();
+        let parse = |words: &str| Cli::try_parse_from(words.split(' '));
+        assert!(parse("withy-bench bonding --random 5 --seed 3 --streams 1").is_ok());
+        assert!(parse("withy-bench bonding --profile lossy --warm-up 0").is_ok());
+        assert!(parse("withy-bench bonding --random 5 --profile lossy").is_err());
+        assert!(parse("withy-bench bonding --seed 5").is_err());
+    }
 }
