@@ -144,8 +144,9 @@ fn what_an_ivc_brings_after_a_rest_is_waited_for() {
     let terms = Terms { ivcs: 2, ..ON };
     let mut out = Vec::new();
     let mut push = |arrival: Arrival, out: &mut Vec<u64>| {
-        resequencer.push(terms, arrival, arrival.number, |number| out.push(number));
-        resequencer.deadline()
+        resequencer.push(terms, arrival, arrival.number, |number| {
+            out.push(number);
+        });
     };
     push(other(0, 1, ms(0)), &mut out);
     push(other(1, 0, ms(0)), &mut out);
@@ -332,7 +333,7 @@ fn order_is_kept_once_it_is_disturbed() {
         let mut out = Vec::new();
         for arrival in &sorted {
             resequencer.push(terms(policy, None), *arrival, arrival.number, |number| {
-                out.push(number)
+                out.push(number);
             });
         }
         resequencer.flush(|number| out.push(number));

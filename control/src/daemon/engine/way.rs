@@ -34,13 +34,11 @@ impl Way {
         if self.sender.as_ref().is_none_or(|(of, _)| *of != device) {
             self.sender = EspSender::open(device).ok().map(|sender| (device, sender));
         }
-        match &mut self.sender {
-            Some((_, sender)) => sender.send(count, packet, refused),
-            None => {
-                (0..count).for_each(refused);
-                count as u64
-            }
-        }
+        let Some((_, sender)) = &mut self.sender else {
+            (0..count).for_each(refused);
+            return count as u64;
+        };
+        sender.send(count, packet, refused)
     }
 
     /// Seals words and sends them. One that does not leave is as good as lost.

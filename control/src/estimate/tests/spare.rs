@@ -67,7 +67,7 @@ fn what_is_taken_for_a_queue_lowers_no_rate_for_long() {
     let mut restless = Model::new(10.0, 5).jitter(15);
     restless.restless = BEGIN + SECOND;
     // Of what has never carried more, nobody can know that it does.
-    let both = vec![(Rates::Stated, 14.0), (Rates::Unknown, 17.0)];
+    let both = vec![(Rates::Stated, 14.0), (Rates::Unknown, 19.0)];
     for (slow, rates) in [(link, both), (restless, vec![(Rates::Stated, 14.0)])] {
         let models = [Model::new(10.0, 5), slow];
         for (rates, load) in rates {
