@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use withy::config::Resend;
 
 use super::{
     Ipsec, Scenario,
@@ -52,9 +53,14 @@ fn copies(_: Ipsec) -> Result<()> {
     // Whole, split, and not copied.
     const CLASSES: &str = "[{match: {protocol: udp, size: {at_most: 300}}, policy: redundant}, \
                             {match: {protocol: udp, size: {at_least: 1450}}, policy: redundant}]";
+    // What copies do, and not what is done about losses otherwise.
+    let spec = TunnelSpec {
+        resend: Resend::Off,
+        ..classes(CLASSES)
+    };
     play(
         Lab::paired(&links(&[(10_000, 10), (10_000, 15)])),
-        &classes(CLASSES),
+        &spec,
         |stage| {
             for site in ["a", "b"] {
                 for link in stage.lab.site(site)?.links() {
