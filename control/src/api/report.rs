@@ -239,9 +239,10 @@ fn order(view: &View<'_>, name: &TunnelName, policy: Resequence) -> OrderStatus 
         (Resequence::Off, _) => (false, "as configured"),
         (_, None) => (false, "the kernel's engine takes packets as they come"),
         (Resequence::On, Some(_)) => (true, "as configured"),
-        (Resequence::Auto, Some(kept)) if kept.disturbed => {
-            (true, "more packets come out of order than TCP bears")
-        }
+        (Resequence::Auto, Some(kept)) if kept.disturbed => (
+            true,
+            "packets come out of order, or too few have come to tell",
+        ),
         (Resequence::Auto, Some(_)) => (false, "packets come in order, or nearly so"),
     };
     OrderStatus {

@@ -381,7 +381,7 @@ pub(crate) mod tests {
             order: Some(OrderStatus {
                 policy: "auto".to_owned(),
                 active: true,
-                reason: "more packets come out of order than TCP bears".to_owned(),
+                reason: "packets come out of order, or too few have come to tell".to_owned(),
                 counts: Some(OrderCounts {
                     in_order: 1000,
                     reordered: 8,
