@@ -164,7 +164,10 @@ impl Gauge {
                 .filter_map(|(id, present)| Some((id, tunnel.bond.estimate(id, present)?)))
                 .collect();
             let random = estimates.iter().map(|(_, estimate)| estimate.random);
-            tunnel.lossy.note(random.fold(0.0, f64::max), now);
+            let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
+            tunnel
+                .lossy
+                .note(random.fold(0.0, f64::max), rates.sum(), now);
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
             known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
                 trace!(link = %id.1, ?estimate, "known of an IVC");
