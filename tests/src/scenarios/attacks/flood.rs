@@ -74,7 +74,8 @@ pub(super) fn play(ipsec: Ipsec) -> Result<()> {
             "    {opened} connections opened; refused: {}",
             counts.join(", ")
         );
-        witness.finish(stage, "a flood")?;
+        // Who floods shares the processors with the kernels that carry the witness's few thousand datagrams.
+        witness.finish_but_for(2, stage, "a flood")?;
         outcome
     })
 }
