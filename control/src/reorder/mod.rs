@@ -8,7 +8,7 @@
 //! What is missing is not known to be of one flow or another. But a TCP segment tells whether it is what its own connection wants next:
 //! then it does not wait for anybody, so that the loss of one connection never holds up others.
 //!
-//! Where the other side can send again ([`crate::resend`]), what is lost is not given up, but asked for ([`asks`]), and waited for somewhat
+//! Where the other side can send again ([`crate::resend`]), what is lost is not given up, but asked for (`asks`), and waited for somewhat
 //! longer.
 
 mod asks;

@@ -7,7 +7,7 @@ const ON: f64 = 0.001;
 /// So little does not matter.
 const OFF: f64 = 0.000_3;
 /// For so long. Who loads a link once in a while is not to find out each time.
-const CALM: Duration = Duration::from_secs(600);
+const CALM: Duration = Duration::from_mins(10);
 /// A tunnel that carries more, in bytes per second, keeps nothing on suspicion: it costs the processor some 3%, and what is kept lasts for less time than answers
 /// take.
 const FAST: f64 = 62_500_000.0;
