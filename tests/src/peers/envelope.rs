@@ -1,14 +1,10 @@
 //! What a system puts around the packets that it carries.
 
-use withy::config::Suite;
+use withy::{config::Suite, vpn::overhead};
 
 /// IPv4 and UDP headers, in bytes.
 const IP: u32 = 20;
 const UDP: u32 = 8;
-
-/// SPI and sequence number of an ESP packet; pad length and next header behind its payload (RFC 4303), in bytes.
-const ESP_HEADER: u32 = 8;
-const ESP_TRAILER: u32 = 2;
 
 /// Type, receiver and counter of a WireGuard packet, and the tag behind its payload, in bytes.
 const WIREGUARD: u32 = 16 + 16;
@@ -34,18 +30,9 @@ impl Envelope {
     pub fn around(self, inner: u32) -> u32 {
         match self {
             Self::Plus(bytes) => inner + bytes,
-            Self::Esp(suite) => {
-                let block = bytes(suite.block_size());
-                let payload = (inner + ESP_TRAILER).next_multiple_of(block);
-                IP + ESP_HEADER + bytes(suite.iv_len()) + payload + bytes(suite.icv_len())
-            }
+            Self::Esp(suite) => overhead::outer(suite, inner),
         }
     }
-}
-
-/// A suite's lengths are small numbers.
-fn bytes(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
