@@ -134,8 +134,6 @@ pub struct Resequencer<P> {
     auto: Auto,
     /// How long is waited for what was asked for; none where that is no use.
     patience: Option<Patience>,
-    /// Whether an IVC that has been quiet may bring what is missing.
-    quiet: bool,
     asks: Asks,
     /// What is to be asked for.
     wanted: Vec<u64>,
@@ -155,7 +153,6 @@ impl<P> Resequencer<P> {
             now: Time::ZERO,
             auto: Auto::default(),
             patience: None,
-            quiet: false,
             asks: Asks::default(),
             wanted: Vec::new(),
             figures: Figures::default(),
@@ -211,7 +208,6 @@ impl<P> Resequencer<P> {
         let resend = terms.resend.filter(|_| terms.policy != Resequence::Off);
         self.patience = resend.map(Patience::new);
         let seen = self.gaps.see(arrival, terms.ivcs, self.patience.is_some());
-        self.quiet = seen.quiet;
         self.figures.lost += seen.given_up;
         if seen.behind == 0 {
             self.figures.in_order += 1;
@@ -232,7 +228,7 @@ impl<P> Resequencer<P> {
         };
         if self.patience.is_none() {
             self.asks.clear();
-        } else if !self.quiet {
+        } else if !seen.quiet {
             self.ask_before(self.gaps.floor(arrival.time), arrival.time);
         }
         let orderly = match terms.policy {
