@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -33,6 +33,8 @@ pub(super) type Agreements = HashMap<Ipv4Addr, Agreed>;
 #[derive(Default)]
 pub(in crate::daemon) struct Repair {
     agreed: Latest<Agreements>,
+    /// Whether anything is kept. A hub's many tunnels are not looked through for each batch.
+    keeps: AtomicBool,
     /// By the SA's SPI.
     kept: Mutex<HashMap<u32, Kept>>,
     sent: AtomicU64,
@@ -118,6 +120,8 @@ impl Repair {
     }
 
     fn replace(&self, new: Agreements) {
+        let any = new.values().any(|agreed| agreed.keeps);
+        self.keeps.store(any, Relaxed);
         // First, so that what is forgotten does not come back.
         self.agreed.set(new);
         let agreed = self.agreed();
@@ -147,7 +151,7 @@ impl Repair {
         now: Duration,
         words: &mut Words,
     ) {
-        if !self.agreed().values().any(|agreed| agreed.keeps) {
+        if !self.keeps.load(Relaxed) {
             return;
         }
         let mut kept = self.kept();
