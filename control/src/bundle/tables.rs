@@ -13,6 +13,7 @@ use crate::{
     api::status::LinkState,
     config::{Config, SplitPolicy, TunnelName},
     dataplane::wire,
+    estimate::HOPED,
     link::{LinkView, Links},
     vpn::{Path, Running, RunningIvc, RunningTunnels, expansion, path_mtu},
 };
@@ -20,9 +21,6 @@ use crate::{
 /// How much of a link's rate is used, in percent: with more, the smallest error of the rate makes a
 /// queue grow on the link, where nothing bounds it.
 const HEADROOM_PERCENT: u64 = 97;
-
-/// The rate of an IVC of which nothing is known yet, in bits per second: [`crate::estimate`] will tell.
-const UNKNOWN: u64 = 10_000_000;
 
 /// What the maps should hold.
 #[derive(Debug, Default)]
@@ -166,7 +164,7 @@ fn svc(
 
 /// Returns an IVC as the sender sees it; without a usable link, it has no MTU and carries nothing.
 fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: u32) -> Ivc {
-    let (byte_time, rate) = Ivc::pace(cap(ivc).unwrap_or(UNKNOWN));
+    let (byte_time, rate) = Ivc::pace(cap(ivc).unwrap_or(HOPED));
     let idle = Ivc {
         counters,
         overhead,

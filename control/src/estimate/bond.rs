@@ -10,8 +10,9 @@ const TARGET: f64 = 0.025;
 const FEW: (f64, f64) = (3.0, 8.0);
 /// How long while there are packets that must not wait, in seconds.
 const BRIEF: f64 = 0.005;
-/// What is made of IVCs of which nothing is known: of all, in bytes per second (10 Mbit/s); of one, as a part of the fastest.
-const HOPED: f64 = 1_250_000.0;
+/// What an IVC is taken to carry while nothing is known of any, in bits per second.
+pub const HOPED: u64 = 10_000_000;
+/// What one is taken to carry of which nothing is known beside others, as a part of the fastest.
 const CAREFUL: f64 = 1.0 / 16.0;
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
@@ -206,7 +207,7 @@ impl<K: Ord + Clone> Bond<K> {
         let known = self.ivcs.values();
         let known = known.filter(|ivc| ivc.confidence() != Confidence::Unknown);
         let fastest = known.map(Ivc::rate).reduce(f64::max);
-        fastest.map_or(HOPED, |fastest| fastest * CAREFUL)
+        fastest.map_or(bytes(HOPED), |fastest| fastest * CAREFUL)
     }
 
     fn early(&mut self, level: &Level, now: Duration) -> u32 {

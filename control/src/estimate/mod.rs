@@ -52,7 +52,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use bond::{Bond, Gauged, Plan, Standing, Term};
+pub use bond::{Bond, Gauged, HOPED, Plan, Standing, Term};
 pub use ivc::Estimate;
 pub use rate::Confidence;
 
