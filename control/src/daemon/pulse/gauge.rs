@@ -41,8 +41,8 @@ struct Tunnel {
     bond: Bond<IvcId>,
     loads: BTreeMap<IvcId, Load>,
     steered: Option<Duration>,
-    /// Whether losses by chance are worth to be repaired.
-    lossy: Gate,
+    /// Whether packets are worth keeping.
+    gate: Gate,
 }
 
 /// What was sent on an IVC by the last keepalive, and when that was much.
@@ -166,7 +166,7 @@ impl Gauge {
             let random = estimates.iter().map(|(_, estimate)| estimate.random);
             let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
             tunnel
-                .lossy
+                .gate
                 .note(random.fold(0.0, f64::max), rates.sum(), now);
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
             known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
@@ -182,10 +182,10 @@ impl Gauge {
         known
     }
 
-    /// Whether so much of a tunnel's packets is lost by chance that it is worth to repair that.
-    pub(super) fn is_lossy(&self, endpoint: Ipv4Addr) -> bool {
+    /// Whether a tunnel's packets are worth keeping.
+    pub(super) fn is_worth_keeping(&self, endpoint: Ipv4Addr) -> bool {
         let tunnel = self.tunnels.get(&endpoint);
-        tunnel.is_some_and(|tunnel| tunnel.lossy.is_open())
+        tunnel.is_some_and(|tunnel| tunnel.gate.is_open())
     }
 
     /// The IVCs of a tunnel that may carry something.

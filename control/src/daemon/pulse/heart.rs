@@ -209,7 +209,9 @@ impl Heart {
 
     /// Whether what is sent in a tunnel is kept.
     fn keeps(&self, plan: &Plan, endpoint: Ipv4Addr) -> bool {
-        self.repair.is_some() && plan.resend.contains(&endpoint) && self.gauge.is_lossy(endpoint)
+        self.repair.is_some()
+            && plan.resend.contains(&endpoint)
+            && self.gauge.is_worth_keeping(endpoint)
     }
 
     /// Tells the engine what the other side of a tunnel says that it can do, and what this side does.
