@@ -16,6 +16,7 @@ pub mod scenarios;
 pub mod shape;
 pub mod site_config;
 pub mod snapshot;
+mod svg;
 mod sys;
 pub mod traffic;
 pub mod wait;

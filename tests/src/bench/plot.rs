@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-use plotters::{coord::Shift, prelude::*};
+use anyhow::Result;
+use plotters::prelude::*;
 
 use super::{
     matrix::{column, parts, title},
     report::{Report, Unit},
     table,
 };
+use crate::svg::{self, Area, drawing};
 
 /// Pixels: of the names beside the bars, of the bars, of one bar, between systems, of the title, and around everything.
 const NAMES: i32 = 190;
@@ -60,8 +61,7 @@ pub fn draw(report: &Report, chart: Chart<'_>, file: &Path) -> Result<()> {
     let height = TITLE + LEGEND + i32::try_from(groups.len())? * (bars * BAR + GAP) + MARGIN;
     let width = 2 * MARGIN + NAMES + WIDTH + NUMBER;
     let size = (width.unsigned_abs(), height.unsigned_abs());
-    let area = SVGBackend::new(file, size).into_drawing_area();
-    area.fill(&WHITE).map_err(drawing)?;
+    let area = svg::begin(file, size)?;
     let text = |words: &str, place, size: i32| {
         let style = ("sans-serif", size).into_font().color(&BLACK);
         area.draw_text(words, &style, place).map_err(drawing)
@@ -85,17 +85,11 @@ pub fn draw(report: &Report, chart: Chart<'_>, file: &Path) -> Result<()> {
         }
         top += GAP;
     }
-    area.present()
-        .map_err(drawing)
-        .with_context(|| format!("cannot write {}", file.display()))
+    svg::finish(&area, file)
 }
 
 /// The metrics' names, each with its colour.
-fn legend(
-    area: &DrawingArea<SVGBackend<'_>, Shift>,
-    report: &Report,
-    chart: Chart<'_>,
-) -> Result<()> {
+fn legend(area: &Area<'_>, report: &Report, chart: Chart<'_>) -> Result<()> {
     let (mut left, top) = (MARGIN + NAMES, TITLE);
     for (metric, colour) in chart.metrics.iter().zip(COLOURS.iter().cycle()) {
         let row = report
@@ -146,10 +140,6 @@ fn unit(report: &Report, chart: Chart<'_>) -> Unit {
 #[expect(clippy::cast_possible_truncation, reason = "0 to the width in pixels")]
 fn length(value: f64, largest: f64) -> i32 {
     (value / largest * f64::from(WIDTH)).round() as i32
-}
-
-fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw: {error}")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use plotters::{coord::types::RangedCoordf64, prelude::*};
 
 use super::{
@@ -10,7 +10,10 @@ use super::{
     plan::{Act, Blow, Script},
     units::bits_per_second,
 };
-use crate::lab::LinkSpec;
+use crate::{
+    lab::LinkSpec,
+    svg::{self, drawing},
+};
 
 /// Pixels.
 const SIZE: (u32, u32) = (960, 480);
@@ -58,8 +61,7 @@ pub(super) fn draw(
     let goodput = line(samples, |sample| sample.contents);
     let all = curves.iter().chain([&goodput]).flatten();
     let most = all.map(|(_, rate)| *rate).fold(1.0, f64::max) * HEADROOM;
-    let area = SVGBackend::new(file, SIZE).into_drawing_area();
-    area.fill(&WHITE).map_err(drawing)?;
+    let area = svg::begin(file, SIZE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption("One TCP stream over all links", ("sans-serif", 22))
         .margin(12)
@@ -93,9 +95,7 @@ pub(super) fn draw(
         .draw()
         .map_err(drawing)?;
     drop(chart);
-    area.present()
-        .map_err(drawing)
-        .with_context(|| format!("cannot write {}", file.display()))
+    svg::finish(&area, file)
 }
 
 /// Rates of what has been counted, each over the second before.
@@ -134,10 +134,6 @@ fn plot(chart: &mut Chart<'_, '_>, name: &str, points: Line, style: ShapeStyle) 
         .label(name)
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     Ok(())
-}
-
-fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw: {error}")
 }
 
 #[cfg(test)]
