@@ -2,15 +2,7 @@
 
 /// Returns the middle of `values`, or the mean of the two in the middle; `None` where there are none.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        return Some(upper);
-    }
-    let lower = *sorted.get(middle.checked_sub(1)?)?;
-    Some(f64::midpoint(lower, upper))
+    quantile(values, 0.5)
 }
 
 /// Returns what a part of `values`, from 0 to 1, does not exceed, between two of them in proportion to their distances; `None`

@@ -136,12 +136,7 @@ fn main() -> Result<ExitCode> {
                 peers: common.peers.clone(),
             })?;
             draw(&report, &common, name, &tunnel_charts())?;
-            let told = Told {
-                json: report.json()?,
-                text: report.matrix(Rows::Systems),
-                failed: report.has_failures(),
-            };
-            told.deliver(&common, name)
+            Told::of(&report, Rows::Systems)?.deliver(&common, name)
         }
         Bench::Bonding { common, bonding } => measure_bonding(&common, &bonding),
     }
@@ -174,12 +169,7 @@ fn measure_bonding(common: &Common, chosen: &BondingArgs) -> Result<ExitCode> {
     let profiles = bonding::profiles_of(&chosen.profile)?;
     let report = bonding::run(&options, &chosen.profile)?;
     draw(&report, common, "bonding", &bonding_charts(&profiles))?;
-    let told = Told {
-        json: report.json()?,
-        text: report.matrix(Rows::Loads),
-        failed: report.has_failures(),
-    };
-    told.deliver(common, "bonding")
+    Told::of(&report, Rows::Loads)?.deliver(common, "bonding")
 }
 
 fn tunnel_charts() -> Vec<(&'static str, Chart<'static>)> {
@@ -221,6 +211,15 @@ struct Told {
 }
 
 impl Told {
+    /// A report, as tables with such rows.
+    fn of(report: &Report, rows: Rows) -> Result<Self> {
+        Ok(Self {
+            json: report.json()?,
+            text: report.matrix(rows),
+            failed: report.has_failures(),
+        })
+    }
+
     /// Prints it, and writes the JSON into the output folder. What failed shows in the exit status.
     fn deliver(self, common: &Common, name: &str) -> Result<ExitCode> {
         let folder = folder(common)?;

@@ -78,13 +78,7 @@ pub fn run(options: &Options, draw: Draw) -> Result<Findings> {
     if options.systems.is_empty() {
         options.systems.push(USUAL.to_owned());
     }
-    let sets: Vec<_> = (1..)
-        .zip(draw::sets(draw.seed, draw.sets))
-        .map(|(number, links): (u32, _)| Set {
-            name: format!("random-{number}"),
-            links,
-        })
-        .collect();
+    let sets = sets(draw.seed, draw.sets);
     let profiles: Vec<Profile> = sets
         .iter()
         .map(|set| draw::profile(&set.name, &set.links))
@@ -103,6 +97,16 @@ pub fn run(options: &Options, draw: Draw) -> Result<Findings> {
         seed: draw.seed,
         sets,
     })
+}
+
+/// The sets, with the names of their profiles.
+fn sets(seed: u64, count: usize) -> Vec<Set> {
+    let drawn = (1..).zip(draw::sets(seed, count));
+    let named = drawn.map(|(number, links): (u32, _)| Set {
+        name: format!("random-{number}"),
+        links,
+    });
+    named.collect()
 }
 
 fn distributions(report: &Report, load: Load) -> Vec<Distribution> {
@@ -209,13 +213,6 @@ mod tests {
     use crate::bench::report::{Legend, Machine, Measurement};
 
     fn findings() -> Findings {
-        let sets: Vec<_> = (1..)
-            .zip(draw::sets(7, 3))
-            .map(|(number, links): (u32, _)| Set {
-                name: format!("random-{number}"),
-                links,
-            })
-            .collect();
         let load = Load::Tcp(8);
         let share = |name, value| {
             Measurement::new(name, "tcp 8: of the links", Unit::Share, vec![value]).unwrap()
@@ -244,7 +241,7 @@ mod tests {
             distributions: distributions(&report, load),
             report,
             seed: 7,
-            sets,
+            sets: sets(7, 3),
         }
     }
 
