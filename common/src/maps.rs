@@ -2,10 +2,14 @@
 //!
 //! A changed layout needs a new [`LAYOUT`]: pinned maps of another layout are never adopted.
 
-use crate::{label::Policies, schedule::cost, scratch::fresh};
+use crate::{
+    label::{FLOWS, Policies},
+    schedule::cost,
+    scratch::fresh,
+};
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 5;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.
@@ -59,7 +63,7 @@ pub struct Svc {
     pub split: u32,
     /// How many slots there are to look at: no IVC behind them may carry anything.
     pub slots: u32,
-    /// The longest IP packet that crosses any IVC whole, in bytes; 0 while none may carry anything.
+    /// The longest IP packet that crosses any bonded IVC whole, in bytes; 0 while none may carry anything.
     pub room: u32,
     /// How many of 2^32 packets are to be marked, or dropped where they cannot be, because queues are getting long.
     pub early: u32,
@@ -70,8 +74,12 @@ pub struct Svc {
     /// The slot by which a packet arrives first if there are no queues: there bulk leaves hardly any while there are packets that must
     /// not wait.
     pub near: u32,
-    /// As [`Self::room`], but of the other IVCs.
+    /// As [`Self::room`], but without that one.
     pub far_room: u32,
+    /// The slots of the IVCs by which packets go that may go by any, one bit each. What goes by the others goes by none but one.
+    pub bonded: u32,
+    /// Whether flows are told apart, and counted in the map `FLOWS`, so that some can go by other IVCs; 0 or 1.
+    pub tells_flows: u32,
     /// How long after now a packet may be predicted to arrive at the latest, in nanoseconds: what would arrive later is dropped.
     pub horizon_ns: u64,
     /// The same for bulk while there are packets that must not wait.
@@ -83,7 +91,43 @@ pub struct Svc {
     pub until_ns: u64,
     /// The IVCs. A slot keeps its meaning while its IVC lives, also while it is unusable.
     pub ivcs: [Ivc; MAX_IVCS],
+    /// Which flows go by an IVC of their own.
+    pub ways: Ways,
 }
+
+/// For each flow that a label tells, the slot of the IVC that it goes by, or none if it goes by the bonded ones.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ways([u8; FLOWS as usize]);
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self([0; FLOWS as usize])
+    }
+}
+
+impl Ways {
+    /// Has a flow go by the IVC in `slot`.
+    pub fn set(&mut self, flow: u8, slot: u32) {
+        self.0[usize::from(flow)] = (slot & SLOT_MASK) as u8 + 1;
+    }
+
+    /// The slot of the IVC that a flow goes by, if there is one for it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(&self, flow: u32) -> Option<u32> {
+        match self.0[(flow & (FLOWS - 1)) as usize] {
+            0 => None,
+            slot => Some((slot as u32 - 1) & SLOT_MASK),
+        }
+    }
+}
+
+/// How much each flow of an SVC has sent, in bytes of ESP packets. Map `FLOWS`, by [`Svc::index`], for SVCs whose flows are told apart:
+/// `bundle_tx` writes, the controller reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flows(pub [u64; FLOWS as usize]);
 
 /// One IVC as the sender sees it.
 #[repr(C)]
@@ -113,6 +157,8 @@ pub struct Ivc {
     pub shift_ns: u64,
     /// As [`Self::byte_time`], but steady: by it flows that stay on an IVC are shared out.
     pub share: u64,
+    /// How long packets of flows that have the IVC for themselves may be queued, in nanoseconds.
+    pub alone_ns: u64,
 }
 
 impl Svc {
@@ -125,39 +171,54 @@ impl Svc {
         horizon_ns: u64,
         ivcs: [Ivc; MAX_IVCS],
     ) -> Self {
-        let (mut slots, mut room) = (0, 0);
-        for (count, ivc) in (1..).zip(&ivcs) {
-            if ivc.mtu > 0 {
-                slots = count;
-            }
-            room = room.max(ivc.mtu);
-        }
+        let used = (1..).zip(&ivcs).filter(|(_, ivc)| ivc.mtu > 0);
+        let slots = used.map(|(count, _)| count).max().unwrap_or(0);
         let mut svc = Self {
             local,
             index,
             split: split.code(),
             slots,
-            room,
+            room: 0,
             early: 0,
             policies: Policies::default(),
             expansion: 0,
             near: 0,
             far_room: 0,
+            bonded: 0,
+            tells_flows: 0,
             horizon_ns,
             calm_ns: horizon_ns,
             brief_ns: BRIEF_NS,
             until_ns: u64::MAX,
             ivcs,
+            ways: Ways::default(),
         };
-        svc.look_for_nearest();
+        svc.bond(|_| true);
         svc
     }
 
-    /// Looks anew which IVC is the nearest, after latencies or rates have changed.
-    pub fn look_for_nearest(&mut self) {
+    /// States which IVCs are bonded, after these, their latencies or rates have changed.
+    pub fn bond(&mut self, is_bonded: impl Fn(&Ivc) -> bool) {
         self.near = nearest(&self.ivcs);
-        let others = (0..).zip(&self.ivcs).filter(|(slot, _)| *slot != self.near);
-        self.far_room = others.map(|(_, ivc)| ivc.mtu).max().unwrap_or(0);
+        (self.bonded, self.room, self.far_room) = (0, 0, 0);
+        for (slot, ivc) in (0..).zip(&self.ivcs) {
+            if ivc.mtu == 0 || !is_bonded(ivc) {
+                continue;
+            }
+            self.bonded |= 1 << slot;
+            self.room = self.room.max(ivc.mtu);
+            if slot != self.near {
+                self.far_room = self.far_room.max(ivc.mtu);
+            }
+        }
+    }
+
+    /// The IVC that a flow goes by and leaves the bonded ones alone, if there is one for it that may carry anything.
+    #[inline(always)]
+    #[must_use]
+    pub fn way(&self, flow: u32) -> Option<u32> {
+        let slot = self.ways.get(flow)?;
+        (self.ivcs[slot as usize].room() > 0).then_some(slot)
     }
 
     /// Tells whether the controller vouches for what is said of the IVCs.
@@ -174,11 +235,11 @@ impl Svc {
         random < self.early
     }
 
-    /// Tells whether any packet is treated otherwise than as bulk that goes where it arrives first.
+    /// Tells whether it matters what packets are taken for: not all of them are bulk that goes where it arrives first.
     #[inline(always)]
     #[must_use]
-    pub const fn has_policies(&self) -> bool {
-        self.policies.0 != 0
+    pub const fn looks_at_labels(&self) -> bool {
+        self.policies.0 != 0 || self.tells_flows != 0
     }
 
     /// Tells whether there is nothing to look at from `slot` on.
@@ -332,13 +393,15 @@ impl Traffic {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState};
+    use super::{Flows, IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState};
     use crate::classes::Classes;
 
     // SAFETY: `repr(C)` structures of integers in which every byte is a field's, so that any bits are valid.
     unsafe impl aya::Pod for Svc {}
     // SAFETY: as above.
     unsafe impl aya::Pod for SvcState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Flows {}
     // SAFETY: as above.
     unsafe impl aya::Pod for IvcKey {}
     // SAFETY: as above.
@@ -358,9 +421,9 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 6 * 4 + 5 * 8);
+        assert_eq!(size_of::<Ivc>(), 6 * 4 + 6 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
-        assert_eq!(size_of::<Svc>(), 10 * 4 + 4 * 8 + ivcs);
+        assert_eq!(size_of::<Svc>(), 12 * 4 + 4 * 8 + ivcs + 256);
         assert_eq!(size_of::<SvcState>(), 8 * (2 + MAX_IVCS));
         assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);
@@ -381,6 +444,21 @@ mod tests {
         assert_eq!(found(&[]), (0, 0, 0, 0));
         assert_eq!(found(&[(0, 1492), (2, 1500)]), (3, 1500, 2, 1492));
         assert_eq!(found(&[(MAX_IVCS - 1, 1280)]), (16, 1280, 15, 0));
+    }
+
+    #[test]
+    fn a_flow_goes_its_own_way_only_where_it_leads_somewhere() {
+        let mut ivcs = [Ivc::default(); MAX_IVCS];
+        (ivcs[0].mtu, ivcs[0].counters) = (1400, 7);
+        (ivcs[15].mtu, ivcs[15].counters) = (1500, 8);
+        let mut svc = Svc::new(1, 0, Split::Mtu, 0, ivcs);
+        assert_eq!((svc.bonded, svc.room), (1 | 1 << 15, 1500));
+        svc.bond(|ivc| ivc.counters == 7);
+        assert_eq!((svc.bonded, svc.room, svc.far_room), (1, 1400, 0));
+        svc.ways.set(255, 15);
+        svc.ways.set(3, 1);
+        let ways = [0, 3, 255, 256 + 255].map(|flow| svc.way(flow));
+        assert_eq!(ways, [None, None, Some(15), Some(15)]);
     }
 
     #[test]

@@ -47,8 +47,6 @@ pub fn book<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, cost: u64) 
 
 /// The length of a full packet, in bytes.
 const FULL: u16 = 1500;
-/// All slots.
-const ANY: u64 = u64::MAX;
 
 /// By which IVCs a packet may go, and how late. In eBPF it lives in a map, where what led to it is forgotten.
 #[derive(Debug)]
@@ -82,13 +80,19 @@ impl Terms {
         }
     }
 
-    /// From now on the packet may go by any IVC.
+    /// From now on the packet may go by any bonded IVC.
     #[inline(always)]
     pub fn any(&self, svc: &Svc) {
-        self.slots.store(ANY);
+        self.slots.store(svc.bonded.into());
         self.room.store(svc.room.into());
         self.latest.store(svc.horizon_ns);
         self.brief.store(0);
+    }
+
+    /// From now on the packet may go by any IVC at all.
+    #[inline(always)]
+    pub fn all(&self) {
+        self.slots.store(u64::MAX);
     }
 
     /// From now on the packet goes by the IVC in `slot` alone. It may be a slow one: only its queue counts.
@@ -102,6 +106,16 @@ impl Terms {
         self.latest.store(latest);
     }
 
+    /// From now on the packet is of a flow that has the IVC in `slot` for itself, but for others of its kind.
+    #[inline(always)]
+    pub fn alone(&self, svc: &Svc, slot: u32) {
+        let slot = slot & SLOT_MASK;
+        let ivc = &svc.ivcs[slot as usize];
+        self.slots.store(1 << slot);
+        self.room.store(ivc.mtu.into());
+        self.latest.store(ivc.alone_ns.wrapping_add(ivc.latency_ns));
+    }
+
     /// From now on the packet is bulk that makes way for packets that must not wait. Nothing but the queue that others have left on an IVC
     /// makes those wait, so bulk leaves hardly any on the nearest: only flows go there that keep to it, for they would be out of order
     /// if they went by others, too, where they arrive later.
@@ -111,7 +125,8 @@ impl Terms {
             self.only(svc, svc.near);
             self.brief.store(svc.brief_ns);
         } else {
-            self.slots.store(!(1 << (svc.near & SLOT_MASK)));
+            let others = svc.bonded & !(1 << (svc.near & SLOT_MASK));
+            self.slots.store(others.into());
             self.room.store(svc.far_room.into());
             self.latest.store(svc.calm_ns);
         }

@@ -3,7 +3,8 @@
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use withy_common::{
-    maps::{MAX_IVCS, SvcState},
+    label::FLOWS,
+    maps::{Flows, MAX_IVCS, SvcState},
     schedule::Clocks,
 };
 
@@ -30,6 +31,20 @@ unsafe fn fetch_add(word: *mut u64, operand: u64) -> u64 {
 pub(crate) unsafe fn next_sequence(state: *mut SvcState) -> u64 {
     // SAFETY: the caller's; the field is aligned to 8 bytes.
     unsafe { fetch_add(&raw mut (*state).sequence, 1) }
+}
+
+/// Counts what a flow sends.
+///
+/// # Safety
+///
+/// `flows` points to a value of the map `FLOWS`.
+#[inline(always)]
+pub(crate) unsafe fn count_flow(flows: *mut Flows, flow: u32, bytes: u16) {
+    // SAFETY: the caller's; the mask keeps the flow inside the array, for the verifier to see as well.
+    unsafe {
+        let counter = flows.cast::<u64>().add((flow & (FLOWS - 1)) as usize);
+        fetch_add(counter, bytes.into());
+    }
 }
 
 /// The virtual clocks of an SVC, shared by all CPUs.

@@ -8,7 +8,7 @@ use withy_common::{
     classes::{Classes, Search},
     drops::DropReason,
     keepalive::Keepalive,
-    maps::{Endpoint, IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState},
+    maps::{Endpoint, Flows, IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState},
     split::Plan,
 };
 
@@ -49,6 +49,10 @@ pub(crate) static CLASSES: HashMap<u32, Classes, DEFAULT_ENTRIES, NO_PREALLOC> =
 /// How many tunnels have classes: where none has, packets need not be looked at. The controller writes, `lan_in` reads.
 #[btf_map]
 pub(crate) static CLASSIFIED: Array<u32, 1> = Array::new();
+
+/// What the flows of SVCs have sent whose flows are told apart, by SVC. The controller makes the entries and reads them, `bundle_tx` counts; not pinned.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<u32, Flows, DEFAULT_ENTRIES, NO_PREALLOC> = HashMap::new();
 
 /// Where a packet's classes are searched; not pinned.
 #[btf_map]

@@ -18,10 +18,10 @@ use withy_common::{
 };
 
 use crate::{
-    atomics::{SharedClocks, next_sequence},
+    atomics::{SharedClocks, count_flow, next_sequence},
     classify,
     clone::{Awaited, Awaiting},
-    maps::{IVC_COUNTERS, PLAN, SVC_STATES, SVCS},
+    maps::{FLOWS, IVC_COUNTERS, PLAN, SVC_STATES, SVCS},
     packet::{ETHERNET, Frame, tc_frame},
 };
 
@@ -121,10 +121,13 @@ fn steer(
     let mut label = Label::default();
     let mut policy = Policy::Aggregate;
     let mut urgent = false;
-    if svc.has_policies() {
+    if svc.looks_at_labels() {
         label = classify::label(ctx, svc, shim, header);
         policy = svc.policies.policy(label);
         urgent = run.is_urgent(policy);
+    }
+    if matches!(policy, Policy::Aggregate) && goes_apart(run, label.flow(), header.total_len()) {
+        return Ok(());
     }
     if policy.is_bulk() {
         if svc.is_steered(run.now) {
@@ -135,10 +138,33 @@ fn steer(
             keep_to(run, policy, urgent, label.flow())?;
         }
     }
+    if matches!(policy, Policy::LowestLatency) {
+        run.terms().all();
+    }
     if matches!(policy, Policy::Redundant) {
         twice(ctx, run, header)?;
     }
     Ok(())
+}
+
+/// Lets a packet go by the IVC that its flow has for itself, if it has one. The flow's bytes are counted.
+#[inline(always)]
+fn goes_apart(run: &Run, flow: u32, len: u16) -> bool {
+    let svc = run.svc;
+    if svc.tells_flows == 0 {
+        return false;
+    }
+    if let Some(flows) = FLOWS.get_ptr_mut(svc.index) {
+        // SAFETY: the verifier-checked result of a lookup, valid while the program runs.
+        unsafe { count_flow(flows, flow, len) };
+    }
+    match svc.way(flow) {
+        Some(slot) => {
+            run.terms().alone(svc, slot);
+            true
+        }
+        None => false,
+    }
 }
 
 /// Lets a packet go where its flow goes.

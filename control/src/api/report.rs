@@ -308,6 +308,8 @@ fn ivc_status(
     let gauged = view.estimates.get(&id);
     // What is known of queue and latency is of the time when it was usable.
     let current = gauged.filter(|_| usable);
+    let flows = current.filter(|gauged| !gauged.standing.bonded);
+    let flows = flows.map(|gauged| gauged.flows);
     let carried = view.recent.ivcs.get(&id);
     Ok(IvcStatus {
         link: ivc.link.to_string(),
@@ -326,9 +328,10 @@ fn ivc_status(
         lag_limit_seconds: current.map(|gauged| gauged.standing.horizon.as_secs_f64()),
         queue_seconds: current.map(|gauged| gauged.estimate.queue),
         jitter_seconds: current.map(|gauged| gauged.estimate.jitter),
-        probes_only: match current {
+        flows,
+        probes_only: match flows {
             _ if !usable => Some(ProbesOnly::Unusable),
-            Some(gauged) if gauged.standing.is_too_slow() => Some(ProbesOnly::TooSlow),
+            Some(0) => Some(ProbesOnly::TooSlow),
             _ => None,
         },
         share_tx_ratio: carried.and_then(|ivc| share(ivc.tx, recent.tx)),

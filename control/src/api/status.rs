@@ -219,6 +219,9 @@ pub struct IvcStatus {
     /// By how much its one-way delay varies without a queue, in seconds.
     #[serde(default)]
     pub jitter_seconds: Option<f64>,
+    /// How many flows at present go by it and nothing else does, if it is not bonded with the others: it is too far away for that.
+    #[serde(default)]
+    pub flows: Option<usize>,
     /// Why it carries nothing but keepalives at present, if so.
     #[serde(default)]
     pub probes_only: Option<ProbesOnly>,

@@ -6,5 +6,5 @@ mod tables;
 
 pub use slots::{IvcId, Slots};
 pub use steering::{Steering, keep_shares};
-pub use tables::{Contents, contents};
+pub use tables::{Contents, Known, contents};
 pub(crate) use tables::{cap, ident};

@@ -19,11 +19,21 @@ pub struct Steering {
     until_ns: u64,
     /// By the slot of their counters.
     ivcs: BTreeMap<u32, Term>,
+    /// The flows that go by an IVC of their own, which is told by the slot of its counters.
+    ways: BTreeMap<u8, u32>,
+    /// Whether flows are to be told apart.
+    tells_flows: bool,
 }
 
 impl Steering {
-    /// Programs what `plan` says; `slot` tells the slot of an IVC's counters. It holds for a while from `now` on, the kernel's monotonic time.
-    pub fn new<K: Ord>(plan: &Plan<K>, now: Duration, slot: impl Fn(&K) -> Option<u32>) -> Self {
+    /// Programs what `plan` says, and which flows go where; `slot` tells the slot of an IVC's counters. It holds for a while from `now` on, the
+    /// kernel's monotonic time.
+    pub fn new<'k, K: Ord + 'k>(
+        plan: &Plan<K>,
+        ways: impl Iterator<Item = (u8, &'k K)>,
+        now: Duration,
+        slot: impl Fn(&K) -> Option<u32>,
+    ) -> Self {
         let ivcs = plan.ivcs.iter();
         Self {
             horizon_ns: nanoseconds(plan.horizon),
@@ -34,6 +44,10 @@ impl Steering {
             ivcs: ivcs
                 .filter_map(|(key, term)| Some((slot(key)?, *term)))
                 .collect(),
+            ways: ways
+                .filter_map(|(flow, key)| Some((flow, slot(key)?)))
+                .collect(),
+            tells_flows: !plan.places.others.is_empty(),
         }
     }
 
@@ -51,14 +65,23 @@ impl Steering {
                     ivc.share = ivc.byte_time;
                     ivc.latency_ns = nanoseconds(term.latency);
                     ivc.shift_ns = term.shift.cast_unsigned();
+                    ivc.alone_ns = nanoseconds(term.alone);
                 }
                 None => ivc.latency_ns = nanoseconds(slowest),
             }
         }
         (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
         svc.brief_ns = self.brief_ns;
-        svc.look_for_nearest();
+        // Of what nothing is known yet, packets tell most.
+        svc.bond(|ivc| self.ivcs.get(&ivc.counters).is_none_or(|term| term.bonded));
         (svc.early, svc.until_ns) = (self.early, self.until_ns);
+        svc.tells_flows = self.tells_flows.into();
+        for (flow, counters) in &self.ways {
+            let is = |(_, ivc): &(u32, &Ivc)| ivc.counters == *counters && ivc.mtu > 0;
+            if let Some((slot, _)) = (0..).zip(&svc.ivcs).find(is) {
+                svc.ways.set(*flow, slot);
+            }
+        }
         svc
     }
 }
@@ -88,9 +111,12 @@ fn nanoseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use withy_common::maps::{MAX_IVCS, Split};
 
     use super::*;
+    use crate::estimate::Places;
 
     #[test]
     fn what_is_known_is_programmed_and_the_rest_kept() {
@@ -105,6 +131,8 @@ mod tests {
             rate: 8_000_000,
             latency: Duration::from_nanos(500),
             shift: -3,
+            bonded: true,
+            alone: Duration::from_nanos(60),
         };
         let plan = Plan {
             horizon: Duration::from_nanos(900),
@@ -112,15 +140,20 @@ mod tests {
             brief: Duration::from_nanos(70),
             early: 4,
             ivcs: [("a", term), ("gone", term)].into(),
+            places: Places::default(),
         };
-        let steering = Steering::new(&plan, Duration::from_secs(5), |key| {
+        let ways = [(5, &"a"), (6, &"gone")].into_iter();
+        let steering = Steering::new(&plan, ways, Duration::from_secs(5), |key| {
             (*key == "a").then_some(10)
         });
         let steered = steering.steer(svc);
         assert_eq!((steered.horizon_ns, steered.early), (900, 4));
         assert_eq!(steered.until_ns, 7_000_000_000);
         assert_eq!((steered.calm_ns, steered.brief_ns), (800, 70));
+        assert_eq!(steered.ivcs[0].alone_ns, 60);
         assert_eq!(steered.near, 0);
+        let ways = [4, 5, 6].map(|flow| steered.way(flow));
+        assert_eq!((ways, steered.tells_flows), ([None, Some(0), None], 0));
         let of = |slot: usize| {
             let ivc = &steered.ivcs[slot];
             (ivc.rate, ivc.latency_ns, ivc.shift_ns.cast_signed())
@@ -129,7 +162,12 @@ mod tests {
         assert_eq!(of(1), (Ivc::pace(1_000_000).1, 500, 0));
         assert_eq!(steered.ivcs[2], svc.ivcs[2]);
         assert_eq!(steered.ivcs[0].share, Ivc::pace(8_000_000).0);
-        let nothing = Steering::new(&Plan::<u8>::default(), Duration::ZERO, |_| None);
+        let nothing = Steering::new(
+            &Plan::<u8>::default(),
+            iter::empty(),
+            Duration::ZERO,
+            |_| None,
+        );
         assert_eq!(nothing.steer(svc), svc);
     }
 

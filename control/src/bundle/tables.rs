@@ -39,12 +39,21 @@ pub struct Contents {
     pub refused: Vec<String>,
 }
 
-/// Computes the maps' contents, taking slots for what has none. IVCs in `silent` carry no data.
+/// What has been found out of IVCs that matters for the maps' contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The IVCs that carry no data.
+    pub silent: BTreeSet<IvcId>,
+    /// The remote endpoints of tunnels of which some IVC is so far away that only flows go there that do so alone.
+    pub far: BTreeSet<Ipv4Addr>,
+}
+
+/// Computes the maps' contents, taking slots for what has none.
 pub fn contents(
     config: &Config,
     running: &RunningTunnels,
     links: &Links,
-    silent: &BTreeSet<IvcId>,
+    known: &Known,
     slots: &mut Slots,
 ) -> Contents {
     slots.retain(
@@ -61,13 +70,7 @@ pub fn contents(
     );
     let mut contents = Contents::default();
     for (name, tunnel) in running {
-        svc(
-            &mut contents,
-            config,
-            (name, tunnel),
-            (links, silent),
-            slots,
-        );
+        svc(&mut contents, config, (name, tunnel), (links, known), slots);
     }
     contents
 }
@@ -87,7 +90,7 @@ fn svc(
     contents: &mut Contents,
     config: &Config,
     (name, tunnel): (&TunnelName, &Running),
-    (links, silent): (&Links, &BTreeSet<IvcId>),
+    (links, known): (&Links, &Known),
     slots: &mut Slots,
 ) {
     let endpoints = tunnel.endpoints;
@@ -116,7 +119,7 @@ fn svc(
         let mtu = path_mtu(ivc, links);
         let overhead = config.links.get(&ivc.link).map_or(0, |link| link.overhead);
         // Silent or not, it hears: that is how it comes back.
-        let mtu = if silent.contains(&id) { 0 } else { mtu };
+        let mtu = if known.silent.contains(&id) { 0 } else { mtu };
         *slot = sender(ivc, view, mtu, overhead.into(), counters);
         if let Some(local) = view.address {
             let key = IvcKey {
@@ -133,7 +136,7 @@ fn svc(
             contents.ivcs.push((key, value));
         }
     }
-    let telling = tunnel.telling();
+    let telling = tunnel.telling(known.far.contains(&endpoints.remote));
     let horizon = slowest(&ivcs) + tunnel.queue.as_nanos();
     let mut svc = Svc::new(
         wire(endpoints.local),

@@ -101,7 +101,7 @@ impl Gateway {
             running: RunningTunnels::new(),
             probing: Probing::start(
                 keepalives,
-                engine.repair(),
+                engine.ties(),
                 sizes::left(&svcs),
                 events.clone(),
             )
@@ -307,7 +307,7 @@ impl Gateway {
             &self.working,
             &self.running,
             &self.links,
-            &self.probing.mute(&self.running, &self.impaired),
+            &self.probing.known(&self.running, &self.impaired),
             &mut self.slots,
         );
         self.slots.forget_found();

@@ -5,18 +5,17 @@ mod keyring;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::Arc,
 };
 
 use self::keyring::Keyring;
 use super::{
-    engine::Repair,
+    engine::Ties,
     events::Events,
     pulse::{self, Pinger, Plan, Pulse},
     sizes::{self, Sizes},
 };
 use crate::{
-    bundle::{self, IvcId, Slots},
+    bundle::{self, IvcId, Known, Slots},
     config::{Config, Resend},
     dataplane::{Keepalives, Meters, Svcs, Tables},
     estimate::Gauged,
@@ -41,12 +40,12 @@ impl Probing {
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
         keepalives: (Keepalives, Meters, Svcs),
-        repair: Option<Arc<Repair>>,
+        ties: Option<Ties>,
         left: Sizes,
         events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
-            pulse: Pulse::start(keepalives, repair, events)?,
+            pulse: Pulse::start(keepalives, ties, events)?,
             keyring: Keyring::default(),
             left,
         })
@@ -129,6 +128,18 @@ impl Probing {
             }
         }
         mute
+    }
+
+    /// What has been found out of IVCs that matters for the maps' contents.
+    pub(super) fn known(&self, running: &RunningTunnels, impaired: &BTreeSet<IvcId>) -> Known {
+        let estimates = self.pulse.estimates();
+        let far = estimates
+            .iter()
+            .filter(|(_, gauged)| !gauged.standing.bonded);
+        Known {
+            silent: self.mute(running, impaired),
+            far: far.map(|(id, _)| id.0).collect(),
+        }
     }
 
     /// What keepalives tell of each IVC.

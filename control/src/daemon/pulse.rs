@@ -24,7 +24,7 @@ use rustix::{
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use self::heart::Heart;
-use super::{engine::Repair, events::Events};
+use super::{engine::Ties, events::Events};
 use crate::{
     bundle::IvcId,
     config::{LinkName, TunnelName},
@@ -123,7 +123,7 @@ impl Pulse {
     /// The machine has no thread left, or no descriptors.
     pub(super) fn start(
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
-        repair: Option<Arc<Repair>>,
+        ties: Option<Ties>,
         events: Events,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -139,7 +139,7 @@ impl Pulse {
                 planned,
                 word,
                 (keepalives, meters, svcs),
-                repair,
+                ties,
                 events,
             )?
         };

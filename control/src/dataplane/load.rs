@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{
     DataplaneError, OBJECT,
     attach::Hook,
-    bpffs,
+    bpffs, flows,
     pins::Pins,
     tables::{self, Tables},
 };
@@ -68,6 +68,7 @@ impl Dataplane {
                 .map_max_entries(layout.name, layout.entries)
                 .map_pin_path(layout.name, path.as_path());
         }
+        loader.map_max_entries(flows::MAP, limits.svcs);
         let mut ebpf = loader.load(OBJECT)?;
         for program in Hook::PROGRAMS {
             load_program(&mut ebpf, program)?;

@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod clsact;
 mod error;
+mod flows;
 mod keepalives;
 mod layout;
 mod load;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use withy_common::maps::{Endpoint, Split, Svc};
+use withy_common::maps::{Endpoint, Flows, Split, Svc};
 
-use super::{DataplaneError, tables::converge, wire};
+use super::{DataplaneError, flows::FlowCounters, tables::converge, wire};
 use crate::bundle::{Steering, keep_shares};
 
 const MAP: &str = "SVCS";
@@ -24,6 +24,7 @@ pub struct Svcs(Arc<Mutex<Inner>>);
 
 struct Inner {
     map: HashMap<MapData, Endpoint, Svc>,
+    flows: FlowCounters,
     stated: BTreeMap<Endpoint, Svc>,
     steered: BTreeMap<Endpoint, Steering>,
     /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
@@ -85,9 +86,10 @@ impl fmt::Debug for Svcs {
 }
 
 impl Svcs {
-    pub(super) fn new(map: HashMap<MapData, Endpoint, Svc>) -> Self {
+    pub(super) fn new(map: HashMap<MapData, Endpoint, Svc>, flows: FlowCounters) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             map,
+            flows,
             stated: BTreeMap::new(),
             steered: BTreeMap::new(),
             filled: None,
@@ -104,9 +106,14 @@ impl Svcs {
         let wanted = wanted.iter().map(|(address, svc)| (wire(*address), *svc));
         inner.stated = wanted.collect();
         let Inner {
-            stated, steered, ..
+            stated,
+            steered,
+            flows,
+            ..
         } = &mut *inner;
         steered.retain(|endpoint, _| stated.contains_key(endpoint));
+        let counts = |index| stated.values().any(|svc| svc.index == index);
+        flows.retain(counts)?;
         let endpoints = inner.stated.keys();
         let wanted = endpoints.filter_map(|endpoint| Some((*endpoint, inner.steered(*endpoint)?)));
         let filler = inner.filler().map(|svc| (wire(FILLER_ENDPOINT), svc));
@@ -146,6 +153,14 @@ impl Svcs {
         self.inner().stated.get(&wire(endpoint)).copied()
     }
 
+    /// Returns what the flows of an SVC have sent, if that is counted.
+    #[must_use]
+    pub fn flows(&self, endpoint: Ipv4Addr) -> Option<Flows> {
+        let inner = self.inner();
+        let svc = inner.stated.get(&wire(endpoint))?;
+        inner.flows.of(svc.index)
+    }
+
     /// Steers an SVC otherwise from now on; nothing happens if there is none.
     ///
     /// # Errors
@@ -159,6 +174,7 @@ impl Svcs {
         }
         inner.steered.insert(endpoint, steering);
         if let Some(svc) = inner.steered(endpoint) {
+            inner.flows.count(svc.index, svc.tells_flows > 0)?;
             inner.write(endpoint, &svc)?;
         }
         match inner.filled {

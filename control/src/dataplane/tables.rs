@@ -13,7 +13,11 @@ use withy_common::{
     maps::{IvcCounters, IvcKey, IvcRx, Subnet, Svc, SvcState, Traffic},
 };
 
-use super::{DataplaneError, Keepalives, Limits, Meters, Svcs, layout::Layout};
+use super::{
+    DataplaneError, Keepalives, Limits, Meters, Svcs,
+    flows::{self, FlowCounters},
+    layout::Layout,
+};
 
 /// Drops since the maps were made, by reason.
 pub type Drops = Vec<(&'static str, u64)>;
@@ -67,7 +71,10 @@ impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
         let meters = Meters::open(ebpf)?;
         Ok(Self {
-            svcs: Svcs::new(take(ebpf, "SVCS")?),
+            svcs: Svcs::new(
+                take(ebpf, "SVCS")?,
+                FlowCounters::new(take(ebpf, flows::MAP)?),
+            ),
             states: take(ebpf, "SVC_STATES")?,
             ivcs: take(ebpf, "IVCS")?,
             counters: take(ebpf, "IVC_COUNTERS")?,

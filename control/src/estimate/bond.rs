@@ -2,12 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Confidence, Estimate, PACKET, Present, Received, early::Early, ivc::Ivc};
+use super::{
+    Confidence, Estimate, PACKET, Place, Places, Present, Received, early::Early, group::Group,
+    ivc::Ivc,
+};
 
 /// How long packets are to be queued at most on the slowest IVC in use, in seconds.
 const TARGET: f64 = 0.025;
 /// So many packets at least, on the slowest IVC and together: TCP needs some to notice that one is lost.
 const FEW: (f64, f64) = (3.0, 8.0);
+/// How long on an IVC that flows have for themselves, as a part of its latency beyond that of the nearest; and while that is not known, in seconds.
+const ALONE: f64 = 0.3;
+const ALONE_UNKNOWN: f64 = 1.0;
 /// How long while there are packets that must not wait, in seconds.
 const BRIEF: f64 = 0.005;
 /// What an IVC is taken to carry while nothing is known of any, in bits per second.
@@ -16,8 +22,8 @@ pub const HOPED: u64 = 10_000_000;
 const CAREFUL: f64 = 1.0 / 16.0;
 /// How much longer at least and at most while what the links carry is not known, in seconds.
 const UNKNOWN: (f64, f64) = (0.05, 0.2);
-/// A link may delay packets by a second longer if it adds this part to what those that are faster carry.
-const WORTH: f64 = 0.5;
+/// What all carry counts as known if no more than this part is not.
+const UNSURE: f64 = 0.1;
 /// No more than this part of the way to the horizon is taken up because answers are late: the rest is for packets.
 const EXCUSED: f64 = 0.5;
 /// The horizon is never further than this, in seconds.
@@ -41,15 +47,19 @@ pub struct Plan<K: Ord> {
     pub early: u32,
     /// The IVCs.
     pub ivcs: BTreeMap<K, Term>,
+    /// Where flows can go.
+    pub places: Places<K>,
 }
 
 impl<K: Ord> Plan<K> {
     /// How an IVC stands among the others, if it is one that may be used.
     #[must_use]
     pub fn standing(&self, key: &K) -> Option<Standing> {
+        let term = self.ivcs.get(key)?;
         Some(Standing {
-            lag: self.ivcs.get(key)?.latency,
+            lag: term.latency,
             horizon: self.horizon,
+            bonded: term.bonded,
         })
     }
 }
@@ -61,6 +71,8 @@ pub struct Standing {
     pub lag: Duration,
     /// By how much later than by the fastest, while that is empty, a packet may arrive.
     pub horizon: Duration,
+    /// Whether it is one of those that packets go by that may go by any: the others are not worth to wait for.
+    pub bonded: bool,
 }
 
 /// What is known of an IVC, in itself and beside the others.
@@ -70,14 +82,8 @@ pub struct Gauged {
     pub estimate: Estimate,
     /// Beside the others.
     pub standing: Standing,
-}
-
-impl Standing {
-    /// Whether it is too slow for any packet beside the others.
-    #[must_use]
-    pub fn is_too_slow(&self) -> bool {
-        self.lag > self.horizon
-    }
+    /// How many flows have it for themselves.
+    pub flows: usize,
 }
 
 /// With what the scheduler is programmed for an IVC.
@@ -89,6 +95,10 @@ pub struct Term {
     pub latency: Duration,
     /// What is to be added to the virtual clock, in nanoseconds.
     pub shift: i64,
+    /// See [`Standing::bonded`].
+    pub bonded: bool,
+    /// How long packets of flows that have the IVC for themselves may be queued.
+    pub alone: Duration,
 }
 
 /// The IVCs of an SVC, by whatever they are known by.
@@ -96,6 +106,7 @@ pub struct Term {
 pub struct Bond<K: Ord> {
     ivcs: BTreeMap<K, Ivc>,
     early: Early,
+    bonded: Group<K>,
 }
 
 impl<K: Ord> Default for Bond<K> {
@@ -103,6 +114,7 @@ impl<K: Ord> Default for Bond<K> {
         Self {
             ivcs: BTreeMap::new(),
             early: Early::default(),
+            bonded: Group::default(),
         }
     }
 }
@@ -174,7 +186,13 @@ impl<K: Ord + Clone> Bond<K> {
             }
         }
         let now = presents.values().map(|present| present.at).max();
-        let level = Level::of(known.values());
+        self.bonded = self.bonded.find(known.iter());
+        let bonded: Vec<_> = known
+            .iter()
+            .filter(|(key, _)| self.bonded.has(key))
+            .map(|(_, ivc)| ivc)
+            .collect();
+        let level = Level::of(known.values(), &bonded);
         let early = self.early(&level, now.unwrap_or_default());
         let horizon = level.horizon(burst.as_secs_f64());
         for (key, ivc) in &mut self.ivcs {
@@ -184,11 +202,14 @@ impl<K: Ord + Clone> Bond<K> {
                 ivc.programmed(estimate);
             }
         }
+        let places = self.places(&level, &known);
         let ivcs = known.into_iter().map(|(key, ivc)| {
             let term = Term {
                 rate: bits(ivc.pace),
                 latency: duration(ivc.latency - level.least),
                 shift: ivc.shift,
+                bonded: self.bonded.has(&key),
+                alone: duration(alone(&ivc, level.least)),
             };
             (key, term)
         });
@@ -198,6 +219,20 @@ impl<K: Ord + Clone> Bond<K> {
             horizon: duration(horizon),
             early,
             ivcs: ivcs.collect(),
+            places,
+        }
+    }
+
+    fn places(&self, level: &Level, known: &BTreeMap<K, Estimate>) -> Places<K> {
+        let others = known.iter().filter(|(key, _)| !self.bonded.has(key));
+        let place = |ivc: &Estimate| Place {
+            rate: (ivc.confidence != Confidence::Unknown).then_some(ivc.rate),
+            lag: ivc.latency - level.least,
+            random: ivc.random,
+        };
+        Places {
+            bonded: level.carries,
+            others: others.map(|(key, ivc)| (key.clone(), place(ivc))).collect(),
         }
     }
 
@@ -232,7 +267,7 @@ impl<K: Ord + Clone> Bond<K> {
 /// How late packets may arrive and do, all in seconds.
 #[derive(Debug)]
 struct Level {
-    /// The smallest latency, and by how much the largest of those in use is more.
+    /// The smallest latency, and by how much the largest of those that are bonded is more.
     least: f64,
     spread: f64,
     /// How long packets are to be queued on the slowest IVC, and how much longer while that has no meaning.
@@ -244,28 +279,26 @@ struct Level {
     queue: f64,
     /// How late packets may arrive at most, or some queue overflows.
     room: f64,
+    /// What the bonded IVCs carry, in bytes per second, if that is known.
+    carries: Option<f64>,
 }
 
 impl Level {
-    fn of<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> Self {
+    fn of<'a>(known: impl Iterator<Item = &'a Estimate>, used: &[&Estimate]) -> Self {
         let most = |value: fn(&Estimate) -> f64, of: &[&Estimate]| {
             of.iter().map(|ivc| value(ivc)).fold(0.0, f64::max)
         };
-        let least = known
-            .clone()
-            .map(|ivc| ivc.latency)
-            .fold(f64::MAX, f64::min);
-        let slowest = slowest(known.clone());
-        let used: Vec<_> = known.filter(|ivc| ivc.latency <= slowest).collect();
+        let least = known.map(|ivc| ivc.latency).fold(f64::MAX, f64::min);
+        let slowest = used.iter().map(|ivc| ivc.latency).fold(least, f64::max);
         let sum: f64 = used.iter().map(|ivc| ivc.rate).sum();
         let unknown = |ivc: &&&Estimate| ivc.confidence == Confidence::Unknown;
         let unsure: f64 = used.iter().filter(unknown).map(|ivc| ivc.rate).sum();
-        let trip = most(|ivc| ivc.round_trip, &used);
+        let trip = most(|ivc| ivc.round_trip, used);
         let spread = (slowest - least).max(0.0);
         let ends = used.iter().map(|ivc| ivc.latency + ivc.queue - ivc.overdue);
-        let packet = most(|ivc| PACKET / ivc.rate, &used);
+        let packet = most(|ivc| PACKET / ivc.rate, used);
         let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
-        let jitter = 1.3 * most(|ivc| ivc.jitter, &used);
+        let jitter = 1.3 * most(|ivc| ivc.jitter, used);
         Self {
             least,
             spread,
@@ -280,6 +313,7 @@ impl Level {
             },
             queue: (ends.fold(f64::MAX, f64::min) - least - spread).max(0.0),
             room: rooms.fold(FURTHEST, f64::min) - least,
+            carries: (unsure <= UNSURE * sum).then_some(sum),
         }
     }
 
@@ -289,28 +323,14 @@ impl Level {
     }
 }
 
-/// The latency of the slowest IVC that is worth to wait for, against the other side's clock.
-fn slowest<'a>(known: impl Iterator<Item = &'a Estimate> + Clone) -> f64 {
-    // What is not known yet may be as fast as any.
-    let fastest = known.clone().map(|ivc| ivc.rate).fold(0.0, f64::max);
-    let rate = |ivc: &Estimate| match ivc.confidence {
-        Confidence::Unknown => fastest,
-        Confidence::Measured | Confidence::Old => ivc.rate,
-    };
-    let mut ivcs: Vec<_> = known
-        .map(|ivc| (ivc.latency, rate(ivc), ivc.room))
-        .collect();
-    ivcs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut level, mut sum, mut full) = (0.0, 0.0, f64::INFINITY);
-    for (latency, rate, room) in ivcs {
-        let worth = rate >= sum * (latency - level) * WORTH;
-        // By then the others' queues have overflowed.
-        let late = latency > full;
-        if sum <= 0.0 || worth && !late {
-            (level, sum, full) = (latency, sum + rate, full.min(latency + room));
-        }
+/// How long packets may be queued on an IVC that few flows have for themselves, in seconds: their senders fill it only if they have something
+/// in the queue that lasts until they have recovered from a loss. Of one that is not known the queue is none.
+fn alone(ivc: &Estimate, least: f64) -> f64 {
+    if ivc.confidence == Confidence::Unknown {
+        return ALONE_UNKNOWN;
     }
-    level
+    let wanted = ((ivc.latency - least) * ALONE).max(TARGET) + 1.3 * ivc.jitter;
+    wanted.max(FEW.1 * PACKET / ivc.rate).min(ivc.room)
 }
 
 /// What can be no time is none.

@@ -36,9 +36,11 @@
 //! All this is sans-IO: times come with the events. [`Bond::sent`] and [`Bond::reported`] take in what happens, [`Bond::plan`] says with
 //! what the scheduler is to be programmed.
 
+mod apart;
 mod base;
 mod bond;
 mod early;
+mod group;
 mod ivc;
 mod loss;
 mod marks;
@@ -52,6 +54,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub use apart::{Apart, Place, Places};
 pub use bond::{Bond, Gauged, HOPED, Plan, Standing, Term};
 pub use ivc::Estimate;
 pub use rate::Confidence;

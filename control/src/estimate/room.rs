@@ -4,8 +4,8 @@
 const SAFE: f64 = 0.8;
 /// No queue is taken to be shorter than this, in seconds.
 const LEAST: f64 = 0.06;
-/// After which time it is found out anew, in seconds.
-const FORGOTTEN: f64 = 60.0;
+/// After which time it is found out anew, in seconds: seldom, for it overflows again.
+const FORGOTTEN: f64 = 900.0;
 
 /// The room in a link's queue.
 #[derive(Debug, Default)]

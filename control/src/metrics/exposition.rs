@@ -231,6 +231,7 @@ impl Writer {
             (&f::IVC_LAG, ivc.lag_seconds),
             (&f::IVC_QUEUE, ivc.queue_seconds),
             (&f::IVC_JITTER, ivc.jitter_seconds),
+            (&f::IVC_FLOWS, ivc.flows.map(|flows| float(flows as u64))),
             (
                 &f::IVC_RATE_CAP,
                 ivc.rate_cap_bps.map(|cap| float(cap) / 8.0),
@@ -336,6 +337,7 @@ pub(crate) mod tests {
             lag_limit_seconds: remote_link.map(|_| 0.129),
             queue_seconds: remote_link.map(|_| 0.0061),
             jitter_seconds: remote_link.map(|_| 0.0004),
+            flows: remote_link.map(|_| 2),
             probes_only: remote_link.is_none().then_some(ProbesOnly::Unusable),
             share_tx_ratio: remote_link.map(|_| 0.875),
             share_rx_ratio: None,

@@ -212,6 +212,11 @@ families! {
         IVC,
         "By how much the IVC's one-way delay varies without a queue.",
     );
+    IVC_FLOWS = gauge(
+        "withy_ivc_flows",
+        IVC,
+        "How many flows at present have the IVC for themselves, which is too far away to be bonded with the others; not there where it is bonded.",
+    );
     IVC_PROBES_ONLY = gauge(
         "withy_ivc_probes_only",
         &["tunnel", "link", "remote_link", "reason"],

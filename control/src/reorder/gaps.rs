@@ -108,18 +108,18 @@ impl Gaps {
         missing
     }
 
-    /// Takes note of a number, of which the lower half is given, that no packet will have. Returns whether that is news.
-    pub(super) fn void(&mut self, low: u32) -> bool {
-        let Some(next) = self.next else { return false };
+    /// Takes note of a number, of which the lower half is given, that is not waited for. Returns it if that is news.
+    pub(super) fn void(&mut self, low: u32) -> Option<u64> {
+        let next = self.next?;
         let [.., a, b, c, d] = next.to_be_bytes();
         let ahead = u64::from(low.wrapping_sub(u32::from_be_bytes([a, b, c, d])));
         let number = next.saturating_add(ahead);
         if ahead >= WINDOW || self.come[word(number)] & bit(number) != 0 {
-            return false;
+            return None;
         }
         self.come[word(number)] |= bit(number);
         self.advance();
-        true
+        Some(number)
     }
 
     /// Tells the numbers in a range that have not come and are not given up.

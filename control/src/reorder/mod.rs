@@ -11,6 +11,7 @@
 //! Where the other side can send again ([`crate::resend`]), what is lost is not given up, but asked for (`asks`), and waited for somewhat
 //! longer.
 
+mod apart;
 mod asks;
 mod auto;
 mod flows;
@@ -21,6 +22,7 @@ mod tests;
 use std::{collections::VecDeque, ops::AddAssign, time::Duration};
 
 use self::{
+    apart::Apart,
     asks::{Asks, HESITATION, Patience},
     auto::Auto,
     flows::Flows,
@@ -101,6 +103,8 @@ pub struct Figures {
     pub mended: u64,
     /// Packets that came after they were asked for and given up.
     pub missed: u64,
+    /// Packets that went apart from the others, as the other side had said.
+    pub apart: u64,
 }
 
 impl AddAssign for Figures {
@@ -115,6 +119,7 @@ impl AddAssign for Figures {
         self.asked += more.asked;
         self.mended += more.mended;
         self.missed += more.missed;
+        self.apart += more.apart;
     }
 }
 
@@ -122,6 +127,7 @@ impl AddAssign for Figures {
 #[derive(Debug)]
 pub struct Resequencer<P> {
     gaps: Gaps,
+    apart: Apart,
     flows: Flows,
     /// In the order of their numbers.
     held: VecDeque<Held<P>>,
@@ -146,6 +152,7 @@ impl<P> Resequencer<P> {
     pub fn new(bound: Duration) -> Self {
         Self {
             gaps: Gaps::default(),
+            apart: Apart::default(),
             flows: Flows::default(),
             held: VecDeque::new(),
             oldest: None,
@@ -162,6 +169,11 @@ impl<P> Resequencer<P> {
     /// Takes a packet, and hands on what goes to its destination now, in this order.
     pub fn push(&mut self, terms: Terms, arrival: Arrival, packet: P, mut deliver: impl FnMut(P)) {
         self.now = arrival.time;
+        if self.apart.take(arrival.number) {
+            self.figures.apart += 1;
+            self.pass(arrival.kin, packet, &mut deliver);
+            return;
+        }
         let (seen, orderly) = self.see(terms, &arrival);
         if !orderly {
             self.flush(&mut deliver);
@@ -198,7 +210,17 @@ impl<P> Resequencer<P> {
     /// Takes note of packets that will not come, by the lower halves of their numbers.
     pub fn void(&mut self, numbers: impl Iterator<Item = u32>, mut deliver: impl FnMut(P)) {
         for number in numbers {
-            self.figures.lost += u64::from(self.gaps.void(number));
+            self.figures.lost += u64::from(self.gaps.void(number).is_some());
+        }
+        self.release_settled_before(u64::MAX, &mut deliver);
+    }
+
+    /// Takes note of packets that go apart from the others, by the lower halves of their numbers: nobody waits for them, nor they for anybody.
+    pub fn part(&mut self, numbers: impl Iterator<Item = u32>, mut deliver: impl FnMut(P)) {
+        for number in numbers {
+            if let Some(number) = self.gaps.void(number) {
+                self.apart.tell(number);
+            }
         }
         self.release_settled_before(u64::MAX, &mut deliver);
     }

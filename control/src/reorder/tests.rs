@@ -75,6 +75,40 @@ fn what_overtakes_waits_for_what_it_overtook() {
     assert_eq!((figures.late, figures.held, figures.lost), (1, 2, 0));
 }
 
+/// Nobody waits for what goes apart, it waits for nobody, and how late it comes means nothing.
+#[test]
+fn what_goes_apart_holds_up_nobody() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let mut out = Vec::new();
+    for number in 100..2_000_u64 {
+        // Every fourth goes by a link that is as late as a thousand packets take.
+        if number % 4 == 3 {
+            let low = u32::try_from(number).unwrap();
+            resequencer.part(std::iter::once(low), |number| out.push(number));
+        } else {
+            resequencer.push(ON, other(number, 0, ms(number)), number, |number| {
+                out.push(number)
+            });
+        }
+        if let Some(late) = number
+            .checked_sub(1_001)
+            .filter(|late| *late > 100 && late % 4 == 3)
+        {
+            let arrival = other(late, 1, ms(number));
+            resequencer.push(ON, arrival, late, |number| out.push(number));
+        }
+    }
+    let together: Vec<_> = (100..2_000).filter(|number| number % 4 != 3).collect();
+    let apart: Vec<_> = (103..=998).filter(|number| number % 4 == 3).collect();
+    let (late, in_order): (Vec<_>, Vec<_>) = out.iter().partition(|number| *number % 4 == 3);
+    assert_eq!((in_order, late), (together, apart.clone()));
+    let figures = resequencer.figures();
+    assert_eq!(
+        (figures.apart, figures.late, figures.held, figures.lost),
+        (apart.len() as u64, 0, 0, 0)
+    );
+}
+
 #[test]
 fn what_must_not_wait_overtakes_and_is_waited_for() {
     let urgent = |number, slot, time| Arrival {

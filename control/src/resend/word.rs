@@ -26,6 +26,8 @@ pub enum Kind {
     Wanted,
     /// Whoever sends by the SA will not send them.
     Gone,
+    /// Whoever sends by the SA has sent them by another way, so that they come later, and nobody is to wait for them.
+    Apart,
 }
 
 /// Numbers that follow each other.
@@ -143,6 +145,7 @@ impl Word {
         let kind = match self.kind {
             Kind::Wanted => 1,
             Kind::Gone => 2,
+            Kind::Apart => 3,
         };
         header[..4].copy_from_slice(&MAGIC);
         header[4..6].copy_from_slice(&[VERSION, kind]);
@@ -173,6 +176,7 @@ impl Word {
         let kind = match kind {
             1 => Kind::Wanted,
             2 => Kind::Gone,
+            3 => Kind::Apart,
             _ => return Err(Malformed::Other),
         };
         let count = usize::from(u16::from_be_bytes([high, low]));

@@ -185,10 +185,11 @@ impl Running {
         Policies::new(self.policy.into(), &classes)
     }
 
-    /// By what its packets are told apart, if they are to be: not where there is one policy for all of them that has no use for flows.
+    /// By what its packets are told apart, if they are to be: not where there is one policy for all of them that has no use for flows, unless
+    /// `flows` may go by an IVC of their own.
     #[must_use]
-    pub fn telling(&self) -> Option<Classes> {
-        if self.classes.is_empty() && self.policy != TrafficPolicy::Sticky {
+    pub fn telling(&self, flows: bool) -> Option<Classes> {
+        if self.classes.is_empty() && self.policy != TrafficPolicy::Sticky && !flows {
             return None;
         }
         let matches: Vec<_> = self

@@ -75,7 +75,7 @@ pub trait Running {
 }
 
 /// From the host of site `a` to that of site `b`.
-fn between_hosts(lab: &Lab) -> Result<Flow> {
+pub(crate) fn between_hosts(lab: &Lab) -> Result<Flow> {
     let (a, b) = (lab.site("a")?, lab.site("b")?);
     Ok(Flow {
         from: a.host().clone(),

@@ -9,6 +9,7 @@ mod classes;
 mod decryption;
 mod engine;
 mod failover;
+mod far;
 mod hostile;
 mod hub;
 mod interop;
@@ -127,6 +128,7 @@ pub fn all() -> Vec<Scenario> {
         benches::SCENARIOS,
         classes::SCENARIOS,
         failover::SCENARIOS,
+        far::SCENARIOS,
         links::SCENARIOS,
         liveness::SCENARIOS,
         measure::SCENARIOS,

@@ -4,6 +4,11 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use etherparse::IpNumber;
+use rustix::time::{ClockId, clock_gettime};
+use withy::{
+    bundle::Steering,
+    estimate::{Place, Places, Plan, Term},
+};
 use withy_common::{
     classes::{Classes, Match},
     label::{Label, MARK_MASK, MARK_SHIFT, Policies, Policy},
@@ -238,6 +243,61 @@ fn flows_stay_on_one_ivc_with_either_engine() {
     }
     assert!(of_slots[0] > of_slots[1] + of_slots[2] - 40, "{of_slots:?}");
     assert!(of_slots[1].min(of_slots[2]) > 30, "{of_slots:?}");
+}
+
+/// The second link is too far away to be bonded with the first; flow 5 has it for itself.
+#[test]
+fn a_flow_that_goes_apart_leaves_the_others_alone() {
+    let mut rig = rig(&[(10_000_000, 10), (10_000_000, 300)], |_| {});
+    let (_, _, svcs) = rig.tables.take_keepalives().unwrap();
+    let term = |latency, bonded| Term {
+        rate: 10_000_000,
+        latency: Duration::from_millis(latency),
+        bonded,
+        alone: Duration::from_millis(20),
+        ..Term::default()
+    };
+    let place = Place {
+        rate: None,
+        lag: 0.29,
+        random: 0.0,
+    };
+    let plan = Plan {
+        horizon: Duration::from_millis(30),
+        ivcs: [(0, term(0, true)), (1, term(290, false))].into(),
+        places: Places {
+            bonded: None,
+            others: [(1, place)].into(),
+        },
+        ..Plan::default()
+    };
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), 0);
+    let steering = Steering::new(&plan, [(5, &1)].into_iter(), now, |slot| Some(*slot));
+    svcs.steer(ENDPOINTS.1, steering).unwrap();
+    let send = |class, flow| {
+        (0..100)
+            .filter_map(|_| own(&rig, Label::new(class, flow), 1400))
+            .collect::<Vec<_>>()
+    };
+    // 1.2 ms each: 30 ms of queue are 25 of them, and 20 ms 17.
+    let others = send(0, 6);
+    assert!(
+        others.iter().all(|slot| *slot == 0) && (20..40).contains(&others.len()),
+        "{others:?}"
+    );
+    let apart = send(0, 5);
+    assert!(
+        apart.iter().all(|slot| *slot == 1) && (15..30).contains(&apart.len()),
+        "{apart:?}"
+    );
+    let counted = svcs.flows(ENDPOINTS.1).unwrap();
+    assert_eq!(
+        [5, 6, 7].map(|flow: usize| counted.0[flow]),
+        [5, 6, 7].map(|flow| if flow == 7 { 0 } else { 100 * 1420 })
+    );
+    // What must not wait may go by any, and a flow's number counts only where it may.
+    assert_eq!(own(&rig, Label::new(1, 5), 60), Some(0));
 }
 
 #[test]

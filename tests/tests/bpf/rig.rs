@@ -75,6 +75,7 @@ impl Rig {
                 latency_ns: latency * 1_000_000,
                 shift_ns: 0,
                 share: byte_time,
+                alone_ns: 0,
             };
             let key = IvcKey {
                 source: wire(remote(slot)),

@@ -73,9 +73,18 @@ fn traffic(traffic: TrafficStatus, ratio: Option<f64>) -> String {
     )
 }
 
+/// What an IVC carries that is not bonded with the others.
+pub(super) fn own_flows(flows: usize) -> String {
+    let s = if flows == 1 { "" } else { "s" };
+    format!("{flows} own flow{s}")
+}
+
 fn carries(ivc: &IvcStatus) -> String {
     match ivc.probes_only {
-        None => "data".to_owned(),
+        None => match ivc.flows {
+            None => "data".to_owned(),
+            Some(flows) => format!("{}, for it is too slow to be bonded", own_flows(flows)),
+        },
         Some(ProbesOnly::Unusable) => {
             format!("only keepalives: it is {}", ivc_state(ivc.state))
         }

@@ -23,14 +23,22 @@ fn ageless() -> Status {
     }
     let paris = &mut status.tunnels[0];
     paris.ivcs[0].remote_link = Some("fibre".to_owned());
+    paris.ivcs[0].flows = None;
     paris.ivcs.push(IvcStatus {
         link: "lte".to_owned(),
         remote_link: Some("fibre".to_owned()),
         lag_seconds: Some(0.25),
+        flows: Some(0),
         probes_only: Some(ProbesOnly::TooSlow),
         rate_source: RateSource::Assumed,
         rate_cap_bps: None,
         ..paris.ivcs[0].clone()
+    });
+    paris.ivcs.push(IvcStatus {
+        link: "sat".to_owned(),
+        flows: Some(2),
+        probes_only: None,
+        ..paris.ivcs[2].clone()
     });
     status
 }

@@ -5,9 +5,12 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use comfy_table::Cell;
 use humansize::{DECIMAL, format_size};
 
-use super::cells::{
-    age, good, ivc_mtu, ivc_name, ivc_rate, ivc_state, loss, number, optional, rate, round_trip,
-    share, table,
+use super::{
+    cells::{
+        age, good, ivc_mtu, ivc_name, ivc_rate, ivc_state, loss, number, optional, rate,
+        round_trip, share, table,
+    },
+    ivc::own_flows,
 };
 use crate::api::status::{
     IvcStatus, OrderStatus, ProbesOnly, RecentStatus, TunnelState, TunnelStatus,
@@ -22,7 +25,7 @@ pub(in crate::cli) fn tunnel(tunnel: &TunnelStatus, terminal: bool) -> String {
         tunnel
             .ivcs
             .iter()
-            .for_each(|ivc| text.push_str(&probes_only(ivc)));
+            .for_each(|ivc| text.push_str(&apart(ivc)));
         if let Some(kept) = &tunnel.order {
             text.push_str(&order(kept));
         }
@@ -130,14 +133,16 @@ fn figures(ivcs: &[IvcStatus], terminal: bool) -> String {
     format!("{table}\n")
 }
 
-/// Why an IVC that works carries nothing but keepalives.
-fn probes_only(ivc: &IvcStatus) -> String {
-    if ivc.probes_only != Some(ProbesOnly::TooSlow) {
-        return String::new();
-    }
+/// What an IVC carries that works and is not bonded with the others: some flows, or nothing but keepalives.
+fn apart(ivc: &IvcStatus) -> String {
+    let carries = match (ivc.flows, ivc.probes_only) {
+        (_, Some(ProbesOnly::TooSlow)) => "only keepalives".to_owned(),
+        (Some(flows), None) => own_flows(flows),
+        _ => return String::new(),
+    };
     let name = ivc_name(&ivc.link, ivc.remote, ivc.remote_link.as_deref());
     format!(
-        "  {name}: only keepalives, {} slower than the fastest (at most {})\n",
+        "  {name}: {carries}, {} slower than the fastest (at most {})\n",
         round_trip(ivc.lag_seconds),
         round_trip(ivc.lag_limit_seconds)
     )

@@ -142,6 +142,7 @@ impl<'s> Inward<'s> {
             let way = (&mut self.way, device);
             let words = &mut self.words;
             let stuck = shared
+                .ties
                 .repair
                 .answer((remote, &word), shared.now(), way, words);
             shared.refusals.add_many(Refused::Stuck, stuck);
@@ -166,7 +167,7 @@ impl<'s> Inward<'s> {
             order.follow(table, &mut self.out);
             self.table = Arc::clone(table);
         }
-        let agreed = self.shared.repair.agreed();
+        let agreed = self.shared.ties.repair.agreed();
         for at in 0..count {
             let Some(opened) = self.slots[at].opened.take() else {
                 continue;
@@ -238,10 +239,9 @@ impl<'s> Inward<'s> {
         match word.kind() {
             Kind::Wanted => self.wanted.push((by.remote, word)),
             // It must be of the same tunnel.
-            Kind::Gone if table.remote(word.spi()) == Some(by.remote) => {
-                order.void(&word, &mut self.out);
-            }
-            Kind::Gone => {}
+            Kind::Gone | Kind::Apart if table.remote(word.spi()) != Some(by.remote) => {}
+            Kind::Gone => order.void(&word, &mut self.out),
+            Kind::Apart => order.part(&word, &mut self.out),
         }
     }
 

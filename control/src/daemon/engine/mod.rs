@@ -1,5 +1,6 @@
 //! The IPsec engine: the kernel's, or Withy's own between its device and raw sockets, on several cores.
 
+mod apart;
 mod inward;
 mod lanes;
 mod order;
@@ -21,7 +22,10 @@ use std::{
 use tracing::{info, warn};
 
 pub(crate) use self::order::{BOUND, Kept};
-pub(super) use self::repair::{Agreed, Repair};
+pub(super) use self::{
+    apart::{ApartFlows, FlowSet},
+    repair::{Agreed, Repair},
+};
 use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward};
 use crate::{
     api::{
@@ -72,8 +76,16 @@ struct Shared {
     deadline: AtomicU64,
     start: Instant,
     refusals: Refusals,
-    /// Also the keepalives' thread has it.
-    repair: Arc<Repair>,
+    ties: Ties,
+}
+
+/// What the engine and the keepalives' thread have together.
+#[derive(Clone, Default)]
+pub(super) struct Ties {
+    /// What is known of sending again.
+    pub(super) repair: Arc<Repair>,
+    /// Which flows go by an IVC of their own.
+    pub(super) apart: Arc<ApartFlows>,
 }
 
 /// What is replaced as a whole; whoever has got it may go on with it.
@@ -203,10 +215,10 @@ impl Engine {
         })
     }
 
-    /// What it knows of sending again; nothing where the kernel's engine works, which does not do that.
-    pub(super) fn repair(&self) -> Option<Arc<Repair>> {
+    /// What it has together with the keepalives' thread; nothing where the kernel's engine works, which can do nothing with that.
+    pub(super) fn ties(&self) -> Option<Ties> {
         let userspace = self.userspace.as_ref()?;
-        Some(Arc::clone(&userspace.shared.repair))
+        Some(userspace.shared.ties.clone())
     }
 
     /// How it is.
@@ -243,7 +255,7 @@ impl Userspace {
             deadline: AtomicU64::new(NEVER),
             start: Instant::now(),
             refusals: Refusals::default(),
-            repair: Arc::default(),
+            ties: Ties::default(),
         });
         for number in 0..threads {
             let shared = Arc::clone(&shared);
@@ -311,7 +323,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinH
 impl Shared {
     fn set_outbound(&self, running: &RunningTunnels) -> Failed {
         let (table, failed) = self.outbound.get().follow(running);
-        self.repair.follow(|spi| table.has(spi));
+        self.ties.repair.follow(|spi| table.has(spi));
         self.outbound.set(table);
         failed
     }
@@ -330,7 +342,7 @@ impl Shared {
         }
         vec![
             ("asked", figures.asked),
-            ("sent", self.repair.sent()),
+            ("sent", self.ties.repair.sent()),
             ("came", figures.mended),
             ("late", figures.missed),
         ]

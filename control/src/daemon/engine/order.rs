@@ -103,6 +103,14 @@ impl Order {
         }
     }
 
+    /// Takes note of packets that nobody is to wait for.
+    pub(super) fn part(&mut self, apart: &Word, out: &mut Vec<Packet>) {
+        if let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&apart.spi()) {
+            let numbers = apart.runs().iter().flat_map(|run| run.numbers());
+            packets.part(numbers, |packet| out.push(packet));
+        }
+    }
+
     /// Tells what is to be asked for: the SPI, and the number.
     pub(super) fn take_wanted(&mut self, mut ask: impl FnMut(u32, u64)) {
         for spi in self.asking.drain(..) {

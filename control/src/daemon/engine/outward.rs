@@ -136,8 +136,14 @@ impl<'s> Outward<'s> {
         refused.fill(false);
         let note = |at: usize| refused[at] = true;
         let stuck = self.way.send(device, sealed.len(), packet, note);
-        let packets = (0..sealed.len()).map(|at| (packet(at), refused[at]));
-        shared.repair.keep(packets, shared.now(), words);
+        // What goes apart nobody can tell to be lost, so it is not kept.
+        let mut together = [true; BATCH];
+        for at in 0..sealed.len() {
+            together[at] = !shared.ties.apart.tell(packet(at), words);
+        }
+        let kept = (0..sealed.len()).filter(|at| together[*at]);
+        let kept = kept.map(|at| (packet(at), refused[at]));
+        shared.ties.repair.keep(kept, shared.now(), words);
         self.way.say(device, words, &shared.outbound);
         sealed.clear();
         shared.refusals.add_many(Refused::Stuck, stuck);

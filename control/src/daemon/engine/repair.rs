@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use withy_common::label::Label;
+
 use super::{Latest, way::Way};
 use crate::{
     kernel::esp::BATCH,
@@ -79,20 +81,23 @@ impl Words {
 }
 
 /// What the headers of a sealed packet say.
-struct Headers {
-    remote: Ipv4Addr,
-    spi: u32,
+pub(super) struct Headers {
+    pub(super) remote: Ipv4Addr,
+    pub(super) spi: u32,
     /// The lower half of the sequence number.
-    number: u32,
+    pub(super) number: u32,
+    /// What the packet was taken for, if it has not left yet.
+    pub(super) label: Label,
 }
 
 impl Headers {
-    fn read(packet: &[u8]) -> Option<Self> {
+    pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let word = |at: usize| packet.get(at..)?.first_chunk().copied();
         Some(Self {
             remote: Ipv4Addr::from(word(16)?),
             spi: u32::from_be_bytes(word(20)?),
             number: u32::from_be_bytes(word(24)?),
+            label: Label::identified(u16::from_be_bytes(*packet.get(4..)?.first_chunk()?)),
         })
     }
 }
@@ -164,6 +169,7 @@ impl Repair {
                 remote,
                 spi,
                 number,
+                ..
             } = headers;
             if !keeps(&agreed, remote) {
                 continue;

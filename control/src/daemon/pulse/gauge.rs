@@ -13,8 +13,9 @@ use withy_common::maps::{Svc, Traffic};
 use super::Plan;
 use crate::{
     bundle::{IvcId, Steering},
+    daemon::engine::{ApartFlows, FlowSet},
     dataplane::{Meters, Svcs, wire},
-    estimate::{Bond, Gauged, Present, Received},
+    estimate::{Apart, Bond, Gauged, Present, Received},
     liveness::{Counted, Message},
     resend::Gate,
 };
@@ -39,6 +40,7 @@ pub(super) struct Gauge {
 #[derive(Debug, Default)]
 struct Tunnel {
     bond: Bond<IvcId>,
+    apart: Apart<IvcId>,
     loads: BTreeMap<IvcId, Load>,
     steered: Option<Duration>,
     /// Whether packets are worth keeping.
@@ -146,7 +148,12 @@ impl Gauge {
     }
 
     /// Programs the scheduler with what is new; returns what is known of the IVCs that this is about.
-    pub(super) fn program(&mut self, plan: &Plan, now: Duration) -> Vec<(IvcId, Gauged)> {
+    pub(super) fn program(
+        &mut self,
+        plan: &Plan,
+        now: Duration,
+        apart: Option<&ApartFlows>,
+    ) -> Vec<(IvcId, Gauged)> {
         let mut known = Vec::new();
         for endpoint in std::mem::take(&mut self.touched) {
             let presents = self.presents(plan, endpoint, now);
@@ -169,17 +176,40 @@ impl Gauge {
                 .gate
                 .note(random.fold(0.0, f64::max), rates.sum(), now);
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
+            let flows = self.svcs.flows(endpoint);
+            tunnel.apart.follow(flows.as_ref(), &steering.places, now);
             known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
                 trace!(link = %id.1, ?estimate, "known of an IVC");
-                let standing = steering.standing(id)?;
-                Some((id.clone(), Gauged { estimate, standing }))
+                let gauged = Gauged {
+                    estimate,
+                    standing: steering.standing(id)?,
+                    flows: tunnel.apart.count(id),
+                };
+                Some((id.clone(), gauged))
             }));
-            let steering = Steering::new(&steering, now, |id| plan.slots.get(id).copied());
+            if let Some(apart) = apart {
+                // First, so that the other side waits for none of them.
+                self.part(endpoint, apart);
+            }
+            let Some(tunnel) = self.tunnels.get(&endpoint) else {
+                continue;
+            };
+            let ways = tunnel.apart.ways();
+            let steering = Steering::new(&steering, ways, now, |id| plan.slots.get(id).copied());
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
             }
         }
         known
+    }
+
+    /// Has the engine know which flows of a tunnel go by an IVC of their own.
+    fn part(&self, endpoint: Ipv4Addr, apart: &ApartFlows) {
+        if let (Some(tunnel), Some(svc)) = (self.tunnels.get(&endpoint), self.svcs.stated(endpoint))
+        {
+            let flows = tunnel.apart.ways().map(|(flow, _)| flow);
+            apart.set(endpoint, FlowSet::new(svc.policies, flows));
+        }
     }
 
     /// Whether a tunnel's packets are worth keeping.

@@ -26,7 +26,7 @@ use crate::{
     bundle::IvcId,
     config::LinkName,
     daemon::{
-        engine::{Agreed, Repair},
+        engine::{Agreed, Ties},
         events::Events,
     },
     dataplane::{Keepalives, Meters, Svcs},
@@ -52,7 +52,7 @@ pub(super) struct Heart {
     /// What is being filled.
     filled: Option<Target>,
     svcs: Svcs,
-    repair: Option<Arc<Repair>>,
+    ties: Option<Ties>,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
     events: Events,
@@ -65,7 +65,7 @@ impl Heart {
         plans: watch::Receiver<Arc<Plan>>,
         changes: mpsc::Sender<()>,
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
-        repair: Option<Arc<Repair>>,
+        ties: Option<Ties>,
         events: Events,
     ) -> io::Result<Self> {
         let meters = Arc::new(meters);
@@ -78,7 +78,7 @@ impl Heart {
             filler: Filler::start(meters, svcs.clone())?,
             filled: None,
             svcs,
-            repair,
+            ties,
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
             events,
@@ -102,8 +102,9 @@ impl Heart {
                     Ok(()) => {
                         let plan = Arc::clone(&self.plans.borrow());
                         self.gauge.set(&plan);
-                        if let Some(repair) = &self.repair {
+                        if let Some(Ties { repair, apart }) = &self.ties {
                             repair.retain(|endpoint| plan.resend.contains(&endpoint));
+                            apart.retain(|endpoint| plan.tunnels.contains_key(&endpoint));
                         }
                         Vec::new()
                     }
@@ -176,7 +177,8 @@ impl Heart {
             self.send(plan, &due);
         }
         self.fill(plan);
-        let known = self.gauge.program(plan, now());
+        let apart = self.ties.as_ref().map(|ties| &*ties.apart);
+        let known = self.gauge.program(plan, now(), apart);
         self.shared.estimates().extend(known);
     }
 
@@ -209,14 +211,16 @@ impl Heart {
 
     /// Whether what is sent in a tunnel is kept.
     fn keeps(&self, plan: &Plan, endpoint: Ipv4Addr) -> bool {
-        self.repair.is_some()
+        self.ties.is_some()
             && plan.resend.contains(&endpoint)
             && self.gauge.is_worth_keeping(endpoint)
     }
 
     /// Tells the engine what the other side of a tunnel says that it can do, and what this side does.
     fn agree(&self, plan: &Plan, endpoint: Ipv4Addr, message: &Message, liveness: &Liveness) {
-        let Some(repair) = &self.repair else { return };
+        let Some(Ties { repair, .. }) = &self.ties else {
+            return;
+        };
         if !plan.resend.contains(&endpoint) {
             return;
         }

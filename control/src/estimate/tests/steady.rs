@@ -87,10 +87,10 @@ fn a_link_that_is_too_slow_to_wait_for_is_told_from_one_that_is_used() {
     let carried = |link| outcome.rate(link, 6 * SECOND, 12 * SECOND);
     let standing = |link| outcome.world.plan.standing(&link).unwrap();
     for link in [0, 1] {
-        assert!(carried(link) > 4.0 && !standing(link).is_too_slow());
+        assert!(carried(link) > 4.0 && standing(link).bonded);
     }
     assert!(carried(2) < 0.001, "{}", carried(2));
-    assert!(standing(2).is_too_slow(), "{:?}", standing(2));
+    assert!(!standing(2).bonded, "{:?}", standing(2));
     // Clocks differ, and yet the difference is right.
     let lag = |link| standing(link).lag.as_secs_f64();
     assert!((lag(1) - 0.05).abs() < 0.005, "{}", lag(1));

@@ -353,7 +353,14 @@ impl World {
             };
         }
         self.early = plan.early;
+        for (slot, ivc) in (0..).zip(&mut ivcs) {
+            ivc.counters = slot;
+        }
         self.svc = Svc::new(1, 0, Split::Mtu, plan.horizon.as_nanos() as u64, ivcs);
+        self.svc.bond(|ivc| {
+            let term = plan.ivcs.get(&(ivc.counters as usize));
+            term.is_none_or(|term| term.bonded)
+        });
         self.plan = plan;
     }
 

@@ -37,6 +37,7 @@ pub(super) fn ivc((local, remote): Ends, way: Way, counters: u32) -> Ivc {
         latency_ns: 10_000_000,
         shift_ns: 0,
         share: byte_time,
+        alone_ns: 0,
     }
 }
 

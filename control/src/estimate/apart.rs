@@ -1,0 +1,515 @@
+//! Which flows go by an IVC of their own, beside the bonded ones.
+//!
+//! An IVC that is much further away than the others cannot be bonded with them: whatever else goes by the nearer ones would have to wait
+//! in queues that are not that long. But a flow that goes by it alone keeps nobody waiting. So where the bonded ones are full, large flows move over as
+//! long as that leaves all of them better off, and come back when there is room. Small ones never do: they would be later, and nobody faster.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use withy_common::{label::FLOWS, maps::Flows};
+
+/// The time in which a flow's rate follows, in seconds.
+const SMOOTH: f64 = 0.3;
+/// The bonded IVCs are full if they carry this part of what they can, and have room if no more than this.
+const FULL: f64 = 0.85;
+const ROOM: f64 = 0.6;
+/// Up to which part they are filled with what comes back.
+const REFILL: f64 = 0.8;
+/// For how long there must be room, or a flow send nothing, in seconds.
+const LONG: f64 = 2.0;
+/// A flow is large if it is this part of what the bonded IVCs carry, and so many bytes per second.
+const LARGE: (f64, f64) = (1.0 / 64.0, 25_000.0);
+/// It sends nothing if it is no more than this, in bytes per second.
+const NOTHING: f64 = 500.0;
+/// A flow moves if it then gets this part at least of what it would get otherwise. That is less than all, for all the others get more; if
+/// there are no others, it must be more.
+const WORTH: f64 = 0.5;
+const WORTH_ALONE: f64 = 2.0;
+/// And comes back if it gets less than this part.
+const UNFAIR: f64 = 0.25;
+/// A flow that is this much faster than its share would be is not moved: it need not be one that slows down.
+const TOO_FAST: f64 = 2.0;
+/// How long between two that move, and between two that come back, in seconds.
+const STEPS: (f64, f64) = (0.05, 1.0);
+/// An IVC of which nothing is known is taken to carry this part of what the bonded ones do, until flows have found out.
+const ASSUMED: f64 = 0.25;
+/// An IVC that loses more than this by chance is of no use for a flow that goes by it alone, as nobody notices what is lost; and a flow that is there
+/// leaves if it is more than this: what was lost because a queue was full may look like chance for a while.
+const LOSSY: (f64, f64) = (0.002, 0.01);
+/// How many packets may be sent between two that arrive together: the smallest window against replay that gateways have unless configured otherwise has 4096.
+const OVERTAKEN: f64 = 3_000.0;
+/// The length of packets where there are many, in bytes.
+const PACKET: f64 = 1_200.0;
+
+/// Where flows can go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Places<K: Ord> {
+    /// What the bonded IVCs carry, in bytes per second, if that is known.
+    pub bonded: Option<f64>,
+    /// The others.
+    pub others: BTreeMap<K, Place>,
+}
+
+impl<K: Ord> Default for Places<K> {
+    fn default() -> Self {
+        Self {
+            bonded: None,
+            others: BTreeMap::new(),
+        }
+    }
+}
+
+/// An IVC that is not bonded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// What it carries, in bytes per second, if that is known.
+    pub rate: Option<f64>,
+    /// By how much it is further away than the nearest, in seconds.
+    pub lag: f64,
+    /// Which part it loses by chance, from 0 to 1.
+    pub random: f64,
+}
+
+impl Place {
+    /// Whether a flow may go there, or `stays` there, while the bonded ones carry so many bytes per second.
+    fn is_useful(&self, bonded: f64, stays: bool) -> bool {
+        let most = if stays { LOSSY.1 } else { LOSSY.0 };
+        self.random < most && self.lag * bonded / PACKET < OVERTAKEN
+    }
+}
+
+/// The flows of an SVC.
+#[derive(Debug)]
+pub struct Apart<K: Ord> {
+    /// What they had sent when that was last looked at.
+    last: Option<(f64, Flows)>,
+    /// At which rate they send, in bytes per second.
+    rates: [f64; FLOWS as usize],
+    ways: BTreeMap<u8, Way<K>>,
+    /// When one has moved, and when one has come back.
+    moved: f64,
+    returned: f64,
+    /// Since when the bonded IVCs have had room.
+    room: Option<f64>,
+}
+
+/// The way of a flow that has one.
+#[derive(Debug)]
+struct Way<K> {
+    by: K,
+    /// When it sent last.
+    active: f64,
+}
+
+impl<K: Ord> Default for Apart<K> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            rates: [0.0; FLOWS as usize],
+            ways: BTreeMap::new(),
+            moved: f64::NEG_INFINITY,
+            returned: f64::NEG_INFINITY,
+            room: None,
+        }
+    }
+}
+
+/// How the bonded IVCs and the large flows on them are.
+struct Bonded {
+    carries: f64,
+    used: f64,
+    large: Vec<u8>,
+}
+
+impl<K: Ord + Clone> Apart<K> {
+    /// Which flows go by which IVC.
+    pub fn ways(&self) -> impl Iterator<Item = (u8, &K)> {
+        self.ways.iter().map(|(flow, way)| (*flow, &way.by))
+    }
+
+    /// How many flows go by an IVC.
+    pub fn count(&self, by: &K) -> usize {
+        self.ways.values().filter(|way| way.by == *by).count()
+    }
+
+    /// As [`Self::decide`], where it may be that nobody counts what flows send: then all go by the bonded ones.
+    pub fn follow(&mut self, flows: Option<&Flows>, places: &Places<K>, now: Duration) {
+        match flows {
+            Some(flows) => self.decide(flows, places, now),
+            None => *self = Self::default(),
+        }
+    }
+
+    /// Takes in what the flows have sent by a moment, and where they can go, and decides where they do.
+    pub fn decide(&mut self, flows: &Flows, places: &Places<K>, now: Duration) {
+        let now = now.as_secs_f64();
+        self.measure(flows, now);
+        let Self { ways, rates, .. } = self;
+        ways.retain(|flow, way| {
+            if rates[usize::from(*flow)] > NOTHING {
+                way.active = now;
+            }
+            places.others.contains_key(&way.by) && now - way.active < LONG
+        });
+        let Some(carries) = places.bonded else {
+            self.room = None;
+            return;
+        };
+        let bonded = self.bonded(carries);
+        if bonded.used >= FULL * carries {
+            self.move_one(&bonded, places, now);
+        }
+        self.take_one_back(&bonded, places, now);
+    }
+
+    /// Finds out at which rate flows send.
+    fn measure(&mut self, flows: &Flows, now: f64) {
+        let Some((then, before)) = self.last.replace((now, *flows)) else {
+            return;
+        };
+        let time = now - then;
+        if time <= 0.0 {
+            return;
+        }
+        let weight = 1.0 - (-time / SMOOTH).exp();
+        for ((rate, bytes), before) in self.rates.iter_mut().zip(&flows.0).zip(&before.0) {
+            // Whoever counts may have begun anew.
+            let sent = precise(bytes.saturating_sub(*before));
+            *rate += (sent / time - *rate) * weight;
+        }
+    }
+
+    fn bonded(&self, carries: f64) -> Bonded {
+        let least = (LARGE.0 * carries).max(LARGE.1);
+        let (mut used, mut large) = (0.0, Vec::new());
+        for (flow, rate) in (0..=u8::MAX).zip(self.rates) {
+            if self.ways.contains_key(&flow) {
+                continue;
+            }
+            used += rate;
+            // Flow 0 is also all that is not told apart.
+            if rate >= least && flow != 0 {
+                large.push(flow);
+            }
+        }
+        Bonded {
+            carries,
+            used,
+            large,
+        }
+    }
+
+    /// Moves a large flow to the IVC where it gets most, if it is worth it.
+    fn move_one(&mut self, bonded: &Bonded, places: &Places<K>, now: f64) {
+        if now - self.moved < STEPS.0 || bonded.large.is_empty() {
+            return;
+        }
+        let here = bonded.carries / many(bonded.large.len());
+        let useful = places
+            .others
+            .iter()
+            .filter(|(_, place)| place.is_useful(bonded.used, false));
+        let shares = useful.map(|(key, place)| (key, self.share(key, place, bonded.carries)));
+        let Some((key, share)) = shares.max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            return;
+        };
+        let worth = if bonded.large.len() > 1 {
+            WORTH
+        } else {
+            WORTH_ALONE
+        };
+        if share < worth * here {
+            return;
+        }
+        if let Some(flow) = self.fitting(&bonded.large, share) {
+            let by = key.clone();
+            self.ways.insert(flow, Way { by, active: now });
+            self.moved = now;
+        }
+    }
+
+    /// What one more flow would get of an IVC, where the bonded ones carry so many bytes per second.
+    fn share(&self, key: &K, place: &Place, bonded: f64) -> f64 {
+        let there = self.count(key);
+        place.rate.unwrap_or(ASSUMED * bonded) / many(there + 1)
+    }
+
+    /// The flow that comes nearest to what it would get: it has least to change.
+    fn fitting(&self, large: &[u8], share: f64) -> Option<u8> {
+        let rate = |flow: &u8| self.rates[usize::from(*flow)];
+        let by_rate = |a: &&u8, b: &&u8| rate(a).total_cmp(&rate(b));
+        let below = large.iter().filter(|flow| rate(flow) <= share);
+        let found = below
+            .max_by(by_rate)
+            .or_else(|| large.iter().min_by(by_rate))?;
+        (rate(found) <= TOO_FAST * share).then_some(*found)
+    }
+
+    /// Takes a flow back if the bonded IVCs have had room for it for a while, or if it gets much less than the others.
+    fn take_one_back(&mut self, bonded: &Bonded, places: &Places<K>, now: f64) {
+        let has_room = bonded.used < ROOM * bonded.carries;
+        self.room = has_room.then(|| self.room.unwrap_or(now));
+        if now - self.returned < STEPS.1 || now - self.moved < LONG {
+            return;
+        }
+        let rate = |flow: &u8| self.rates[usize::from(*flow)];
+        let slowest = self.ways.keys().min_by(|a, b| rate(a).total_cmp(&rate(b)));
+        let long = self.room.is_some_and(|since| now - since >= LONG);
+        let fits =
+            slowest.filter(|flow| long && bonded.used + rate(flow) <= REFILL * bonded.carries);
+        if let Some(flow) = fits.copied().or_else(|| self.unfair(bonded, places)) {
+            self.ways.remove(&flow);
+            self.returned = now;
+        }
+    }
+
+    /// A flow that gets much less than it would with the others, if there is one.
+    fn unfair(&self, bonded: &Bonded, places: &Places<K>) -> Option<u8> {
+        let here = bonded.carries / many(bonded.large.len() + 1);
+        let gets = |way: &Way<K>| {
+            let there = self.count(&way.by);
+            let place = places.others.get(&way.by)?;
+            if !place.is_useful(bonded.used, true) {
+                return Some(0.0);
+            }
+            Some(place.rate? / many(there))
+        };
+        let unfair = |way: &Way<K>| gets(way).is_some_and(|gets| gets < UNFAIR * here);
+        self.ways
+            .iter()
+            .find(|(_, way)| unfair(way))
+            .map(|(flow, _)| *flow)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few")]
+const fn many(count: usize) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 9 petabytes")]
+const fn precise(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MBIT: f64 = 125_000.0;
+    const STEP: Duration = Duration::from_millis(50);
+
+    /// Bonded links and others, shared equally by the flows that go there.
+    struct World {
+        bonded: f64,
+        /// The others' rates, and whether they are known.
+        others: Vec<(f64, bool)>,
+        /// How much each flow sends at most, in Mbit/s.
+        flows: BTreeMap<u8, f64>,
+        sent: Flows,
+        apart: Apart<usize>,
+        now: Duration,
+    }
+
+    impl World {
+        fn new(bonded: f64, others: &[f64], flows: impl IntoIterator<Item = (u8, f64)>) -> Self {
+            Self {
+                bonded,
+                others: others.iter().map(|rate| (*rate, true)).collect(),
+                flows: flows.into_iter().collect(),
+                sent: Flows([0; FLOWS as usize]),
+                apart: Apart::default(),
+                now: Duration::from_secs(9),
+            }
+        }
+
+        fn way(&self, flow: u8) -> Option<usize> {
+            self.apart
+                .ways()
+                .find(|way| way.0 == flow)
+                .map(|way| *way.1)
+        }
+
+        /// What each flow gets, in Mbit/s: those that want less than their share leave the rest to others.
+        fn shares(&self) -> BTreeMap<u8, f64> {
+            let mut shares = BTreeMap::new();
+            for place in std::iter::once(None).chain((0..self.others.len()).map(Some)) {
+                let mut left = place.map_or(self.bonded, |place| self.others[place].0);
+                let mut here: Vec<_> = self
+                    .flows
+                    .iter()
+                    .filter(|flow| self.way(*flow.0) == place)
+                    .collect();
+                here.sort_by(|a, b| a.1.total_cmp(b.1));
+                for (at, (flow, most)) in here.iter().enumerate() {
+                    let share = most.min(left / many(here.len() - at));
+                    left -= share;
+                    shares.insert(**flow, share);
+                }
+            }
+            shares
+        }
+
+        fn places(&self) -> Places<usize> {
+            let place = |(rate, known): &(f64, bool)| Place {
+                rate: known.then_some(rate * MBIT),
+                lag: 0.2,
+                random: 0.0,
+            };
+            Places {
+                bonded: Some(self.bonded * MBIT),
+                others: self.others.iter().map(place).enumerate().collect(),
+            }
+        }
+
+        /// Returns how many flows have changed their way.
+        fn run(&mut self, seconds: u64) -> usize {
+            let end = self.now + Duration::from_secs(seconds);
+            let mut changes = 0;
+            while self.now < end {
+                for (flow, share) in self.shares() {
+                    self.sent.0[usize::from(flow)] += (share * MBIT * STEP.as_secs_f64()) as u64;
+                }
+                self.now += STEP;
+                let before: Vec<_> = self.apart.ways().map(|(flow, by)| (flow, *by)).collect();
+                self.apart.decide(&self.sent, &self.places(), self.now);
+                let after: Vec<_> = self.apart.ways().map(|(flow, by)| (flow, *by)).collect();
+                changes += usize::from(before != after);
+            }
+            changes
+        }
+
+        fn apart(&self) -> usize {
+            self.apart.ways().count()
+        }
+    }
+
+    fn greedy(count: u8) -> impl Iterator<Item = (u8, f64)> {
+        (1..=count).map(|flow| (flow, f64::INFINITY))
+    }
+
+    #[test]
+    fn large_flows_fill_what_is_far_away_and_stay() {
+        for (bonded, others, flows, expected) in [
+            (80.0, &[20.0][..], 8, 2..=3),
+            (80.0, &[20.0, 15.0], 8, 3..=5),
+            (20.0, &[60.0], 4, 3..=3),
+            (50.0, &[50.0], 2, 1..=1),
+        ] {
+            let mut world = World::new(bonded, others, greedy(flows));
+            let mut changes = world.run(2);
+            assert!(
+                expected.contains(&world.apart()),
+                "{bonded} {others:?}: {}",
+                world.apart()
+            );
+            assert_eq!(changes, world.apart());
+            let all: f64 = bonded + others.iter().sum::<f64>();
+            assert!(world.shares().values().sum::<f64>() > 0.999 * all);
+            changes = world.run(20);
+            assert_eq!(changes, 0, "{bonded} {others:?}");
+        }
+    }
+
+    #[test]
+    fn who_would_not_gain_stays() {
+        // One that has most of it for itself; a link that is too slow; and bonded links that are not full.
+        let alone = World::new(80.0, &[100.0], greedy(1));
+        let slow = World::new(80.0, &[3.0], greedy(8));
+        let room = World::new(80.0, &[20.0], (1..9).map(|flow| (flow, 7.0)));
+        for mut world in [alone, slow, room] {
+            assert_eq!((world.run(5), world.apart()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn one_flow_alone_goes_where_it_gets_much_more() {
+        let mut world = World::new(5.0, &[100.0], greedy(1));
+        world.run(2);
+        assert_eq!(world.apart(), 1);
+        assert_eq!(world.run(20), 0);
+    }
+
+    #[test]
+    fn small_flows_and_what_is_not_told_apart_stay() {
+        let small = (10..250).map(|flow| (flow, 0.02));
+        let mut world = World::new(40.0, &[20.0], greedy(4).chain(small).chain([(0, 5.0)]));
+        world.run(5);
+        let ways: Vec<_> = world.apart.ways().map(|way| way.0).collect();
+        assert!(
+            !ways.is_empty() && ways.iter().all(|flow| (1..5).contains(flow)),
+            "{ways:?}"
+        );
+    }
+
+    #[test]
+    fn flows_come_back_when_there_is_room() {
+        let mut world = World::new(80.0, &[20.0], greedy(8));
+        world.run(3);
+        let moved = world.apart();
+        for most in world.flows.values_mut() {
+            *most = 6.0;
+        }
+        assert_eq!(world.run(LONG as u64 + 5), moved);
+        assert_eq!(world.apart(), 0);
+        // One that ends is forgotten.
+        world.flows = greedy(8).collect();
+        world.run(3);
+        assert_eq!(world.apart(), moved);
+        world.flows.clear();
+        world.run(2 * LONG as u64 + 1);
+        assert_eq!(world.apart(), 0);
+    }
+
+    #[test]
+    fn flows_leave_an_ivc_that_is_gone_or_became_slow_or_lossy() {
+        let mut world = World::new(80.0, &[20.0], greedy(8));
+        world.run(3);
+        let moved = world.apart();
+        world.others[0].0 = 1.0;
+        world.run(5);
+        assert_eq!(world.apart(), 0);
+        world.others[0].0 = 20.0;
+        world.run(3);
+        assert_eq!(world.apart(), moved);
+        let mut places = world.places();
+        places.others.clear();
+        world.apart.decide(&world.sent, &places, world.now + STEP);
+        assert_eq!(world.apart(), 0);
+    }
+
+    #[test]
+    fn flows_find_out_what_an_unknown_link_carries() {
+        for (carries, stay) in [(20.0, 2..=3), (2.0, 0..=0)] {
+            let mut world = World::new(80.0, &[carries], greedy(8));
+            world.others[0].1 = false;
+            world.run(1);
+            assert!((2..=3).contains(&world.apart()));
+            world.others[0].1 = true;
+            world.run(6);
+            assert!(
+                stay.contains(&world.apart()),
+                "{carries}: {}",
+                world.apart()
+            );
+        }
+    }
+
+    #[test]
+    fn what_loses_or_would_be_taken_for_replay_is_left_alone() {
+        let place = Place {
+            rate: Some(20.0 * MBIT),
+            lag: 0.2,
+            random: 0.0,
+        };
+        assert!(place.is_useful(100.0 * MBIT, false));
+        assert!(!place.is_useful(200.0 * MBIT, false));
+        assert!(
+            !Place {
+                random: 0.005,
+                ..place
+            }
+            .is_useful(100.0 * MBIT, false)
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! A link that is too far away to be bonded with the others carries flows that nobody else waits for.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Ipsec, Scenario,
+    stage::{Stage, links, play, tunnel},
+};
+use crate::{
+    lab::Lab,
+    peers::between_hosts,
+    site_config::TunnelSpec,
+    traffic::{
+        bulk::Bulk,
+        pings::{Pinged, Pings},
+    },
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
+    "flows_of_their_own_fill_a_link_that_is_far_away",
+    fill,
+)];
+
+/// In kbit/s, and milliseconds.
+const LINKS: [(u64, u64); 3] = [(4_000, 10), (4_000, 15), (3_000, 250)];
+const STREAMS: u16 = 6;
+/// How long streams have to find their ways and rates, and how long they are measured then.
+const WARM_UP: Duration = Duration::from_secs(12);
+const MEASURED: Duration = Duration::from_secs(6);
+/// What the near links carry of payload at the most, in bits per second: 1406 of 1514 bytes.
+const NEAR: f64 = 8e6 * 1406.0 / 1514.0;
+/// All but one ping in ten take no longer: three quarters of what one by the far link would.
+const AT_MOST: Duration = Duration::from_millis(200);
+
+fn fill(_: Ipsec) -> Result<()> {
+    let spec = TunnelSpec {
+        stated: false,
+        ..TunnelSpec::default()
+    };
+    play(Lab::paired(&links(&LINKS)), &spec, |stage| {
+        let flow = between_hosts(stage.lab)?;
+        let bulk = Bulk::start(&flow, STREAMS)?;
+        thread::sleep(WARM_UP);
+        let pings = Pings::start(&flow.from, flow.address)?;
+        let before = bulk.received();
+        thread::sleep(MEASURED);
+        let received = bulk.received() - before;
+        let pinged = pings.finish()?;
+        judge(stage)?;
+        bulk.finish()?;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = received as f64 * 8.0 / MEASURED.as_secs_f64();
+        let slow = slow(&pinged).context("no ping was answered")?;
+        println!(
+            "    {:.2} Mbit/s, nine pings in ten within {slow:?}",
+            rate / 1e6
+        );
+        ensure!(
+            rate > 1.1 * NEAR,
+            "{rate} of {NEAR} bit/s that the near links carry"
+        );
+        ensure!(slow < AT_MOST, "pings wait for the far link");
+        Ok(())
+    })
+}
+
+/// The far link has flows of its own, and the others are bonded.
+fn judge(stage: &Stage<'_>) -> Result<()> {
+    for ivc in &tunnel(&stage.a)?.ivcs {
+        println!(
+            "    {}: {} of {} bit/s, own flows {:?}",
+            ivc.link,
+            ivc.share_tx_ratio.unwrap_or_default(),
+            ivc.rate_bps,
+            ivc.flows
+        );
+        let far = ivc.link == "wan2";
+        ensure!(ivc.flows.is_some_and(|flows| flows > 0) == far, "{ivc:?}");
+        ensure!(!far || ivc.share_tx_ratio > Some(0.1), "{ivc:?}");
+    }
+    Ok(())
+}
+
+fn slow(pinged: &[Pinged]) -> Option<Duration> {
+    let mut times: Vec<_> = pinged.iter().filter_map(|ping| ping.round_trip).collect();
+    times.sort();
+    times.get(times.len() * 9 / 10).copied()
+}
