@@ -71,6 +71,18 @@ impl Sealer {
         self.tally.read()
     }
 
+    /// The SPI.
+    #[must_use]
+    pub const fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// The remote endpoint.
+    #[must_use]
+    pub const fn remote(&self) -> Ipv4Addr {
+        self.destination
+    }
+
     /// The last sequence number that was used; 0 before the first.
     #[must_use]
     pub fn sequence(&self) -> u64 {

@@ -414,6 +414,14 @@ impl Liveness {
         live.filter_map(|ivc| ivc.trip.smoothed()).max()
     }
 
+    /// The shortest round-trip time of any of a tunnel's IVCs.
+    #[must_use]
+    pub fn least_round_trip(&self, tunnel: Ipv4Addr) -> Option<Duration> {
+        let ids = &self.tunnels.get(&tunnel)?.ivcs;
+        let ivcs = ids.iter().filter_map(|id| self.ivcs.get(id));
+        ivcs.filter_map(|ivc| ivc.trip.least()).min()
+    }
+
     /// Whether an IVC is known.
     #[must_use]
     pub fn knows(&self, id: &IvcId) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::{Time, gaps::Gaps};
+use super::{RoundTrip, Time, gaps::Gaps};
 
 /// How long a packet may wait at least and at most where what is missing is sent again.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(150));
@@ -18,15 +18,18 @@ pub(super) struct Patience {
     pub(super) retry: Duration,
     /// After which time it is given up.
     pub(super) bound: Duration,
+    /// Before which time after it was asked for it cannot have been sent again.
+    pub(super) again: Duration,
 }
 
 impl Patience {
     /// What a round trip allows. Answers take that, and links are not always equally busy.
-    pub(super) fn new(round_trip: Duration) -> Self {
-        let bound = round_trip * 5 / 2 + Duration::from_millis(20);
+    pub(super) fn new(trip: RoundTrip) -> Self {
+        let bound = trip.usual * 5 / 2 + Duration::from_millis(20);
         Self {
-            retry: round_trip * 5 / 4 + Duration::from_millis(5),
+            retry: trip.usual * 5 / 4 + Duration::from_millis(5),
             bound: bound.clamp(BOUNDS.0, BOUNDS.1),
+            again: trip.least,
         }
     }
 }
@@ -65,6 +68,17 @@ impl Asks {
     /// Whether a number has come by its time, or had been asked for.
     pub(super) fn cover(&self, number: u64) -> bool {
         number < self.end
+    }
+
+    /// Whether a packet that comes cannot have been sent again: it was not asked for, or just now.
+    pub(super) fn is_original(&self, number: u64, now: Time, patience: &Patience) -> bool {
+        let has = |ask: &&Ask| ask.numbers.contains(&number);
+        !self.cover(number)
+            || self
+                .waiting
+                .iter()
+                .find(has)
+                .is_some_and(|ask| now < ask.at + patience.again)
     }
 
     /// Asks for what is missing before a number, unless that has been done; returns how many they are.

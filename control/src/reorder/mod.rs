@@ -16,6 +16,7 @@ mod asks;
 mod auto;
 mod flows;
 mod gaps;
+mod slack;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use self::{
     auto::Auto,
     flows::Flows,
     gaps::{Gaps, Seen},
+    slack::Slack,
 };
 use crate::config::Resequence;
 
@@ -52,8 +54,17 @@ pub struct Terms {
     pub policy: Resequence,
     /// How many IVCs may bring them.
     pub ivcs: usize,
-    /// The round-trip time, if the other side can send again what is lost.
-    pub resend: Option<Duration>,
+    /// How long answers take, if the other side can send again what is lost.
+    pub resend: Option<RoundTrip>,
+}
+
+/// How long answers take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// As a rule, by the slowest IVC.
+    pub usual: Duration,
+    /// At the least, by the fastest.
+    pub least: Duration,
 }
 
 /// What is known of a packet.
@@ -141,6 +152,7 @@ pub struct Resequencer<P> {
     /// How long is waited for what was asked for; none where that is no use.
     patience: Option<Patience>,
     asks: Asks,
+    slack: Slack,
     /// What is to be asked for.
     wanted: Vec<u64>,
     figures: Figures,
@@ -161,6 +173,7 @@ impl<P> Resequencer<P> {
             auto: Auto::default(),
             patience: None,
             asks: Asks::default(),
+            slack: Slack::default(),
             wanted: Vec::new(),
             figures: Figures::default(),
         }
@@ -248,10 +261,12 @@ impl<P> Resequencer<P> {
         } else {
             self.auto.see(seen.behind)
         };
-        if self.patience.is_none() {
-            self.asks.clear();
-        } else if !seen.quiet {
-            self.ask_before(self.gaps.floor(arrival.time), arrival.time);
+        match self.patience {
+            None => {
+                self.asks.clear();
+                self.slack.clear();
+            }
+            Some(patience) => self.notice(arrival, seen.quiet, &patience),
         }
         let orderly = match terms.policy {
             Resequence::Off => false,
@@ -259,6 +274,24 @@ impl<P> Resequencer<P> {
             Resequence::On => true,
         };
         (seen, orderly)
+    }
+
+    /// Takes note of what a packet says of those that are missing, and asks for those that are lost.
+    fn notice(&mut self, arrival: &Arrival, quiet: bool, patience: &Patience) {
+        let now = arrival.time;
+        if self.asks.is_original(arrival.number, now, patience) {
+            self.slack.come(arrival.number, now);
+        }
+        if !quiet {
+            self.slack.pass(self.gaps.floor(now), now);
+        }
+        self.ask_for_lost(now);
+    }
+
+    fn ask_for_lost(&mut self, now: Time) {
+        if let Some(number) = self.slack.lost(now) {
+            self.ask_before(number, now);
+        }
     }
 
     fn ask_before(&mut self, number: u64, now: Time) {
@@ -295,6 +328,7 @@ impl<P> Resequencer<P> {
     }
 
     fn mend(&mut self, now: Time, patience: &Patience, deliver: &mut impl FnMut(P)) {
+        self.ask_for_lost(now);
         while let Some((first, due)) = self.hesitation()
             && due <= now
         {
@@ -338,7 +372,10 @@ impl<P> Resequencer<P> {
         let asks = self.patience.as_ref().and_then(|patience| {
             let hesitation = self.hesitation().map(|(_, due)| due);
             let asks = self.asks.deadline(patience, &self.gaps);
-            hesitation.into_iter().chain(asks).min()
+            let lost = self
+                .slack
+                .deadline(|number| !self.gaps.settled_before(number));
+            hesitation.into_iter().chain(asks).chain(lost).min()
         });
         held.into_iter().chain(asks).min()
     }

@@ -10,7 +10,7 @@ const BOUND: Duration = Duration::from_millis(60);
 
 const ON: Terms = terms(Resequence::On, None);
 
-const fn terms(policy: Resequence, resend: Option<Duration>) -> Terms {
+const fn terms(policy: Resequence, resend: Option<RoundTrip>) -> Terms {
     Terms {
         policy,
         ivcs: 1,

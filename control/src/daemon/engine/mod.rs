@@ -7,6 +7,7 @@ mod order;
 mod outward;
 mod probe;
 mod repair;
+mod turns;
 mod way;
 
 use std::{
@@ -26,7 +27,7 @@ pub(super) use self::{
     apart::{ApartFlows, FlowSet},
     repair::{Agreed, Repair},
 };
-use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward};
+use self::{inward::Inward, lanes::Lanes, order::Order, outward::Outward, turns::Turns};
 use crate::{
     api::{
         report::EngineReport,
@@ -77,6 +78,7 @@ struct Shared {
     start: Instant,
     refusals: Refusals,
     ties: Ties,
+    turns: Turns,
 }
 
 /// What the engine and the keepalives' thread have together.
@@ -256,6 +258,7 @@ impl Userspace {
             start: Instant::now(),
             refusals: Refusals::default(),
             ties: Ties::default(),
+            turns: Turns::default(),
         });
         for number in 0..threads {
             let shared = Arc::clone(&shared);

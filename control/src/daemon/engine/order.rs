@@ -178,7 +178,10 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{reorder::Kin, resend::Kind};
+    use crate::{
+        reorder::{Kin, RoundTrip},
+        resend::Kind,
+    };
 
     const SPI: u32 = 0x1000;
     const ON: (u32, Terms) = sa(Resequence::On);
@@ -246,7 +249,7 @@ mod tests {
     fn what_is_missing_is_asked_for_where_the_other_side_can_send_again() {
         let (mut order, mut wanted) = (Order::default(), Vec::new());
         let (spi, terms) = sa(Resequence::Auto);
-        let resend = Some(Duration::from_millis(20));
+        let resend = Some(RoundTrip::default());
         let gap = [arrival(7, 0, 0), arrival(9, 0, 5)];
         let able = (spi, Terms { resend, ..terms });
         assert_eq!(push(&mut order, able, &gap), [7]);

@@ -2,7 +2,7 @@
 
 use std::{io, mem};
 
-use super::{Shared, repair::Words, way::Way};
+use super::{Shared, repair::Words, turns::Turn, way::Way};
 use crate::{
     esp::{HEADROOM, Outbound, Refused, Sealer, TAILROOM},
     kernel::{esp::BATCH, tun::Queue},
@@ -22,6 +22,8 @@ pub(super) struct Outward<'s> {
     batch: Batch,
     /// What there is to tell the other sides.
     words: Words,
+    /// The turn to number and send packets of an SA of which those leave in the order of their numbers.
+    turn: Option<Turn<'s>>,
 }
 
 /// Sealed packets that wait to be sent together.
@@ -46,6 +48,7 @@ impl<'s> Outward<'s> {
                 refused: [false; BATCH],
             },
             words: Words::default(),
+            turn: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl<'s> Outward<'s> {
     /// Seals a packet where it lies, and takes its slot for the batch.
     fn whole(&mut self, table: &Outbound, read: &mut Slot, length: usize) -> Result<(), Refused> {
         let (sa, label) = table.find(&read[HEADROOM..HEADROOM + length], length)?;
+        self.take_turn(sa);
         let sealed = sa.seal(read, length)?;
         Sealer::label(read, label);
         mem::swap(read, self.batch.slot());
@@ -115,6 +119,7 @@ impl<'s> Outward<'s> {
             if self.batch.is_full() {
                 self.flush();
             }
+            self.take_turn(sa);
             let slot = self.batch.slot();
             let length = cut.write(at, packet_room(slot)).ok_or(Refused::Oversized)?;
             let sealed = sa.seal(slot, length)?;
@@ -122,6 +127,22 @@ impl<'s> Outward<'s> {
             self.batch.sealed.push(sealed);
         }
         Ok(())
+    }
+
+    /// Sees to it that packets of an SA leave in the order of their numbers, whichever thread seals them, if the other side might ask for those that others have
+    /// overtaken. A batch has packets of no more than one such SA.
+    fn take_turn(&mut self, sa: &Sealer) {
+        if !self.shared.ties.repair.keeps_to(sa.remote()) {
+            return;
+        }
+        let place = self.shared.turns.place(sa.spi());
+        if self.turn.as_ref().is_some_and(|turn| turn.is(place)) {
+            return;
+        }
+        if self.turn.is_some() {
+            self.flush();
+        }
+        self.turn = Some(self.shared.turns.take(place));
     }
 
     fn flush(&mut self) {
@@ -146,6 +167,7 @@ impl<'s> Outward<'s> {
         shared.ties.repair.keep(kept, shared.now(), words);
         self.way.say(device, words, &shared.outbound);
         sealed.clear();
+        self.turn = None;
         shared.refusals.add_many(Refused::Stuck, stuck);
     }
 }

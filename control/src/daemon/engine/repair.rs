@@ -16,6 +16,7 @@ use withy_common::label::Label;
 use super::{Latest, way::Way};
 use crate::{
     kernel::esp::BATCH,
+    reorder::RoundTrip,
     resend::{Again, Kind, Ring, Word},
 };
 
@@ -24,8 +25,8 @@ use crate::{
 pub(in crate::daemon) struct Agreed {
     /// This side keeps what it sends.
     pub(in crate::daemon) keeps: bool,
-    /// The round-trip time, if the other side does.
-    pub(in crate::daemon) round_trip: Option<Duration>,
+    /// How long answers take, if the other side does.
+    pub(in crate::daemon) round_trip: Option<RoundTrip>,
 }
 
 /// What is agreed with whom, by remote endpoint.
@@ -147,6 +148,11 @@ impl Repair {
     /// How many packets have been sent again.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
+    }
+
+    /// Whether what is sent to an endpoint is kept.
+    pub(super) fn keeps_to(&self, remote: Ipv4Addr) -> bool {
+        self.keeps.load(Relaxed) && keeps(&self.agreed.get(), remote)
     }
 
     /// Keeps sealed packets that were sent, as far as that is agreed, and has the other side told of those that were refused.

@@ -34,13 +34,14 @@ use crate::{
     link::Interface,
     liveness::{Due, Liveness, Message, Rejected},
     load::Target,
+    reorder::RoundTrip,
 };
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The steps in which the engine is told of round-trip times, in milliseconds.
-const STEP: u128 = 5;
+/// The steps in which the engine is told of round-trip times: its table is made anew whenever they change.
+const STEP: Duration = Duration::from_millis(5);
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
@@ -225,10 +226,12 @@ impl Heart {
             return;
         }
         let round_trip = message.keeps.then(|| {
-            let trip = liveness.round_trip(endpoint).unwrap_or_default();
-            // The table is made anew whenever it changes.
-            let steps = trip.as_millis() / STEP + 1;
-            Duration::from_millis(u64::try_from(steps * STEP).unwrap_or(u64::MAX))
+            let usual = liveness.round_trip(endpoint).unwrap_or_default();
+            let least = liveness.least_round_trip(endpoint).unwrap_or_default();
+            RoundTrip {
+                usual: steps(usual) + STEP,
+                least: steps(least),
+            }
         });
         let keeps = self.keeps(plan, endpoint);
         repair.agree(endpoint, Agreed { keeps, round_trip });
@@ -291,6 +294,12 @@ impl Heart {
             }
         }
     }
+}
+
+/// Whole steps of a time.
+fn steps(time: Duration) -> Duration {
+    let steps = time.as_millis() / STEP.as_millis();
+    STEP * u32::try_from(steps).unwrap_or(u32::MAX)
 }
 
 fn open<'a>(plan: &'a Plan, keepalive: &Keepalive) -> Result<(&'a IvcId, Message), Rejected> {

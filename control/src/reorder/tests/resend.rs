@@ -5,7 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 const ROUND_TRIP: Duration = Duration::from_millis(30);
-const AUTO: Terms = terms(Resequence::Auto, Some(ROUND_TRIP));
+const AUTO: Terms = terms(
+    Resequence::Auto,
+    Some(RoundTrip {
+        usual: ROUND_TRIP,
+        least: ROUND_TRIP,
+    }),
+);
+const AUTO_2: Terms = Terms { ivcs: 2, ..AUTO };
 /// What [`asks::Patience`] makes of the round trip.
 const PATIENCE: Duration = Duration::from_millis(95);
 /// By when an answer comes, while links are as busy as they usually are.
@@ -256,6 +263,52 @@ proptest! {
                 prop_assert!(last[flow] < Some(*number), "{number} after {:?}", last[flow]);
                 last[flow] = Some(*number);
             }
+        }
+    }
+}
+
+/// Two threads number packets in turn, a burst each, and send them at the same time: on each IVC the one's come between the other's.
+#[test]
+fn what_threads_have_sent_across_each_other_is_not_taken_for_lost() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let (mut asked, mut now) = (0, ms(0));
+    let mut out = Vec::new();
+    for burst in (0..200_u64).step_by(2) {
+        for at in 0..20 {
+            for (thread, slot) in [(0, 0), (1, 0), (1, 1), (0, 1)] {
+                let number = 1_000 + (burst + thread) * 40 + 2 * at + slot as u64;
+                now += Duration::from_micros(100);
+                resequencer.push(AUTO_2, other(number, slot, now), number, |number| {
+                    out.push(number)
+                });
+                let wanted = resequencer.take_wanted().count();
+                // What is needed is found out once.
+                asked += if burst > 2 { wanted } else { 0 };
+            }
+        }
+    }
+    assert_eq!(asked, 0);
+    assert_eq!(out.len(), 8_000);
+    assert!(out.is_sorted());
+}
+
+/// What comes because it was asked for says nothing of how long one should have waited before.
+#[test]
+fn what_was_sent_again_is_no_reason_to_be_slower() {
+    let mut resequencer = Resequencer::new(BOUND);
+    for round in 0..100 {
+        let (first, at) = (round * 10, ms(round * 200));
+        for number in [0, 1, 3, 4] {
+            resequencer.push(AUTO, other(first + number, 0, at), 0, |_| ());
+        }
+        assert_eq!(
+            resequencer.take_wanted().collect::<Vec<_>>(),
+            [first + 2],
+            "round {round}"
+        );
+        resequencer.push(AUTO, other(first + 2, 0, at + ANSWER), 0, |_| ());
+        for number in 5..10 {
+            resequencer.push(AUTO, other(first + number, 0, at + ANSWER), 0, |_| ());
         }
     }
 }
