@@ -23,7 +23,7 @@ pub(super) struct Slack {
     passed: VecDeque<(u64, Time)>,
     /// How many of them have been due.
     done: usize,
-    slack: Duration,
+    length: Duration,
     /// When the slack was last found to be needed, or halved.
     since: Time,
 }
@@ -32,7 +32,7 @@ impl Slack {
     /// Every IVC has passed everything before a number.
     pub(super) fn pass(&mut self, before: u64, now: Time) {
         if now.saturating_sub(self.since) > CALM {
-            self.slack /= 2;
+            self.length /= 2;
             self.since = now;
         }
         let open = self.done < self.passed.len();
@@ -54,7 +54,7 @@ impl Slack {
     pub(super) fn lost(&mut self, now: Time) -> Option<u64> {
         let mut lost = None;
         while let Some((before, at)) = self.passed.get(self.done)
-            && *at + self.slack <= now
+            && *at + self.length <= now
         {
             lost = Some(*before);
             self.done += 1;
@@ -66,7 +66,7 @@ impl Slack {
     pub(super) fn deadline(&self, matters: impl Fn(u64) -> bool) -> Option<Time> {
         let mut ahead = self.passed.range(self.done..);
         let (_, at) = ahead.find(|(before, _)| matters(*before))?;
-        Some(*at + self.slack)
+        Some(*at + self.length)
     }
 
     /// A packet has come that was not sent again. If every IVC had passed it, the slack must be as long at least.
@@ -77,10 +77,10 @@ impl Slack {
         };
         let late = now.saturating_sub(*at);
         let needed = (late + late / 4).min(MOST);
-        if needed >= self.slack / 2 {
+        if needed >= self.length / 2 {
             self.since = now;
         }
-        self.slack = self.slack.max(needed);
+        self.length = self.length.max(needed);
     }
 
     /// Forgets what has been passed.
@@ -121,10 +121,10 @@ mod tests {
         let mut at = 17;
         for (number, expected) in (10..).zip([10, 5, 2, 1]) {
             slack.pass(number, ms(at));
-            let due = ms(at) + slack.slack;
-            assert_eq!(slack.slack.as_millis(), expected);
+            let due = ms(at) + slack.length;
+            assert_eq!(slack.length.as_millis(), expected);
             assert_eq!(
-                (slack.lost(due - ms(1)), slack.lost(due)),
+                (slack.lost(due.saturating_sub(ms(1))), slack.lost(due)),
                 (None, Some(number))
             );
             at += 5_001;

@@ -87,7 +87,7 @@ fn what_goes_apart_holds_up_nobody() {
             resequencer.part(std::iter::once(low), |number| out.push(number));
         } else {
             resequencer.push(ON, other(number, 0, ms(number)), number, |number| {
-                out.push(number)
+                out.push(number);
             });
         }
         if let Some(late) = number

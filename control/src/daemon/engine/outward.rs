@@ -159,8 +159,8 @@ impl<'s> Outward<'s> {
         let stuck = self.way.send(device, sealed.len(), packet, note);
         // What goes apart nobody can tell to be lost, so it is not kept.
         let mut together = [true; BATCH];
-        for at in 0..sealed.len() {
-            together[at] = !shared.ties.apart.tell(packet(at), words);
+        for (at, together) in together.iter_mut().enumerate().take(sealed.len()) {
+            *together = !shared.ties.apart.tell(packet(at), words);
         }
         let kept = (0..sealed.len()).filter(|at| together[*at]);
         let kept = kept.map(|at| (packet(at), refused[at]));

@@ -279,7 +279,7 @@ fn what_threads_have_sent_across_each_other_is_not_taken_for_lost() {
                 let number = 1_000 + (burst + thread) * 40 + 2 * at + slot as u64;
                 now += Duration::from_micros(100);
                 resequencer.push(AUTO_2, other(number, slot, now), number, |number| {
-                    out.push(number)
+                    out.push(number);
                 });
                 let wanted = resequencer.take_wanted().count();
                 // What is needed is found out once.
