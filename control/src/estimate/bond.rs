@@ -199,7 +199,9 @@ impl<K: Ord + Clone> Bond<K> {
             if let Some(estimate) = known.get_mut(key) {
                 let lag = estimate.latency - level.least;
                 estimate.excuse((horizon - lag) * EXCUSED);
-                ivc.programmed(estimate);
+                if let Some(present) = presents.get(key) {
+                    ivc.programmed(estimate, present);
+                }
             }
         }
         let places = self.places(&level, &known);

@@ -305,8 +305,8 @@ impl Ivc {
     }
 
     /// The scheduler has been programmed with this.
-    pub(super) fn programmed(&mut self, estimate: &Estimate) {
-        self.account.shift = seconds(estimate.shift);
+    pub(super) fn programmed(&mut self, estimate: &Estimate, present: &Present) {
+        self.account.programmed(seconds(estimate.shift), present);
     }
 
     /// The queue at least that the first mark after `newest`, which met `queue`, has met, in seconds, where its answer is too late
@@ -362,6 +362,14 @@ impl Account {
         (at, bytes, self.queue(present))
     }
 
+    /// The scheduler is told to add another shift from now on. A clock that nothing has been booked on tells no more how long it has been behind.
+    fn programmed(&mut self, shift: f64, present: &Present) {
+        self.note(present);
+        self.idle -= self.queue(present).min(0.0);
+        self.shift = shift;
+        self.idle += self.queue(present).min(0.0);
+    }
+
     /// The virtual queue in seconds.
     fn queue(&self, present: &Present) -> f64 {
         seconds(present.ahead) + self.shift
@@ -402,4 +410,41 @@ fn seconds(nanoseconds: i64) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "queues are short")]
 const fn nanoseconds(seconds: f64) -> i64 {
     (seconds * 1e9) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A link that carries nothing has nothing to do, however often the scheduler is programmed meanwhile.
+    #[test]
+    fn what_nothing_is_booked_on_is_idle() {
+        let mut account = Account::new(1e6);
+        let clock = Duration::from_secs(5);
+        let present = |ms| {
+            let at = Duration::from_secs(5) + Duration::from_millis(ms);
+            Present {
+                at,
+                bytes: 0,
+                ahead: i64::try_from(clock.as_nanos()).unwrap()
+                    - i64::try_from(at.as_nanos()).unwrap(),
+            }
+        };
+        for step in 0..40 {
+            let present = present(25 * step);
+            account.programmed(-seconds(present.ahead), &present);
+        }
+        // And then a packet of 10 ms is booked.
+        let now = Duration::from_millis(6_000);
+        let booked = Present {
+            at: now,
+            bytes: 10_000,
+            ahead: nanoseconds(0.010 - account.shift),
+        };
+        let (.., queue) = account.note(&booked);
+        assert!((queue - 0.010).abs() < 1e-6, "{queue}");
+        assert!((account.idle - 1.0).abs() < 1e-6, "{}", account.idle);
+    }
 }

@@ -25,6 +25,19 @@ fn queues_that_overflow_are_not_asked_to_wait_for_a_satellite() {
     }
 }
 
+/// Whatever the delay of its keepalives does: who sends nothing by a link finds nothing out of what it carries.
+#[test]
+fn a_link_that_is_not_used_is_not_measured() {
+    let mut far = short(Model::new(3.0, 250), 3.0);
+    far.detour = Some((10 * SECOND, 60 * MS));
+    let near = |latency| short(Model::new(4.0, latency), 4.0);
+    let outcome = streamed(&[near(10), near(15), far], 6, 20, 20);
+    let far = outcome.world.plan.ivcs[&2];
+    assert!(!far.bonded);
+    assert!(far.rate > 200_000, "{far:?}");
+    assert_eq!(outcome.world.plan.places.others[&2].rate, None, "{far:?}");
+}
+
 #[test]
 fn one_stream_fills_a_slow_link() {
     for (mbit, latency) in [(1.0, 5), (2.0, 10), (3.0, 40), (5.0, 30), (10.0, 10)] {
