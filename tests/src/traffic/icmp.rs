@@ -20,6 +20,9 @@ const FRAGMENTATION_NEEDED: u8 = 4;
 const ECHO: u8 = 8;
 const ICMP_HEADER: usize = 8;
 
+/// The shortest time for a socket to wait: less is rounded to none, which it takes for no limit.
+pub(super) const SHORTEST: Duration = Duration::from_micros(1);
+
 /// Answer to a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ping {
@@ -88,7 +91,7 @@ pub fn ping(
         if left.is_zero() {
             return Ok(Ping::Timeout);
         }
-        socket.set_read_timeout(Some(left))?;
+        socket.set_read_timeout(Some(left.max(SHORTEST)))?;
         match (&socket).read(&mut buffer) {
             Ok(length) => {
                 if let Some(answer) = echo.answer(&buffer[..length], sent.elapsed()) {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::icmp::{Echo, Ping, is_timeout};
+use super::icmp::{Echo, Ping, SHORTEST, is_timeout};
 use crate::netns::{Netns, joined};
 
 /// Time between two pings: together they are no load.
@@ -106,7 +106,7 @@ fn listen(
         if left.is_zero() || may_end && pings.iter().all(answered) {
             return Ok(());
         }
-        socket.set_read_timeout(Some(left))?;
+        socket.set_read_timeout(Some(left.max(SHORTEST)))?;
         let mut from = socket;
         match from.read(&mut buffer) {
             Ok(length) => note(&buffer[..length], Instant::now(), pings),
