@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.
@@ -284,8 +284,11 @@ impl Ivc {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SvcState {
-    /// The number of the next packet; its low 16 bits become the IPv4 identification.
+    /// How many packets have been sent. The low 16 bits are the IPv4 identification of the next that goes whole.
     pub sequence: u64,
+    /// How many packets have been split. The low 16 bits are the IPv4 identification of the next one's pieces: packets that go whole use up
+    /// none, so the numbers last as long as they can. The bits above tell how often they have come around.
+    pub split: u64,
     /// For each slot, when its last accepted byte will have left the link (`bpf_ktime_get_ns`).
     pub clocks: [u64; MAX_IVCS],
     /// When the last packet was sent that must not wait (`bpf_ktime_get_ns`).
@@ -424,7 +427,7 @@ mod tests {
         assert_eq!(size_of::<Ivc>(), 6 * 4 + 6 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
         assert_eq!(size_of::<Svc>(), 12 * 4 + 4 * 8 + ivcs + 256);
-        assert_eq!(size_of::<SvcState>(), 8 * (2 + MAX_IVCS));
+        assert_eq!(size_of::<SvcState>(), 8 * (3 + MAX_IVCS));
         assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);
         assert_eq!(size_of::<IvcCounters>(), 48);

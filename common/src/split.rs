@@ -12,6 +12,8 @@ use crate::{
 pub const MAX_PIECES: usize = 8;
 /// Under `always`, the least payload in bytes that is worth a header of its own.
 pub const MIN_PAYLOAD: u16 = 128;
+/// The bits of how often identifications have come around that are told by where packets are cut.
+const ROUNDS_APART: u64 = 3;
 /// Under `always`, how often slots may leave before the packet is rather left whole.
 const ROUNDS: usize = 6;
 
@@ -62,6 +64,8 @@ pub struct Plan {
     best: Best,
     terms: Terms,
     count: Word,
+    /// By how many bytes pieces are longer than they need to be: see [`Plan::vary`].
+    excess: Word,
     pieces: [Word; MAX_PIECES],
     /// Under `always`: when a piece of no payload would arrive on each slot, after now; `u64::MAX` for
     /// a slot that takes no part.
@@ -84,7 +88,18 @@ impl Plan {
             offsets: [const { Word::new(0) }; MAX_IVCS],
             pieces: [const { Word::new(0) }; MAX_PIECES],
             count: Word::new(0),
+            excess: Word::new(0),
         }
+    }
+
+    /// Has packets that are cut to fit cut elsewhere than those whose pieces bore the same identifications before, `split` packets having been
+    /// split by now. A piece that waits for one that was lost then fits no piece of a later packet: the receiver drops both, where it would
+    /// otherwise take them for one packet, keep a piece of the later one, and take that for a part of the next, and so on.
+    #[inline(always)]
+    pub fn vary(&self, split: u64) {
+        // Mostly a little less than the time before: what is left of a packet then costs one more, and no two.
+        let round = (split >> 16).wrapping_neg();
+        self.excess.store((round & ROUNDS_APART) << 3);
     }
 
     /// Where a slot is looked for before there is a plan.
@@ -182,6 +197,7 @@ fn fewest<C: Clocks>(
         return Err(DropReason::TxTooBig);
     }
     let length = (payload.div_ceil(count.max(1)).saturating_add(7)) & !7;
+    let length = vary(length, room, plan);
     let mut rest = payload;
     for _ in 0..MAX_PIECES {
         if rest == 0 {
@@ -194,6 +210,13 @@ fn fewest<C: Clocks>(
         plan.terms.at_any_time();
     }
     Ok(())
+}
+
+/// Makes pieces of a length longer as far as there is room, to tell them from others.
+#[inline(always)]
+fn vary(length: u16, room: u16, plan: &Plan) -> u16 {
+    let longer = length.saturating_add((plan.excess.load() & ROUNDS_APART << 3) as u16);
+    if longer < room { longer } else { room }
 }
 
 /// Cuts so that all pieces arrive together; returns `false` where the packet is better left whole or
@@ -441,11 +464,33 @@ mod tests {
         }
 
         #[test]
-        fn mtu_takes_as_few_pieces_as_possible(links in links(), payload in 1_u16..=9000) {
-            let svc = svc(&links, Split::Mtu);
-            let clocks = TestClocks::default();
-            let least = if payload <= 1480 { 1 } else { usize::from(payload.div_ceil(1480)) };
-            prop_assert_eq!(pieces(&svc, &clocks, payload).map(|pieces| pieces.len()), Ok(least));
+        fn mtu_takes_as_few_pieces_as_possible(
+            links in links(), payload in 1_u16..=9000, mtu in 576_u32..=1500, split in any::<u64>(),
+        ) {
+            let Svc { mut ivcs, horizon_ns, .. } = svc(&links, Split::Mtu);
+            for ivc in ivcs.iter_mut().filter(|ivc| ivc.mtu > 0) {
+                ivc.mtu = mtu;
+            }
+            let svc = Svc::new(1, 0, Split::Mtu, horizon_ns, ivcs);
+            let found = Plan::new();
+            found.terms().any(&svc);
+            found.vary(split);
+            let room = mtu - 20;
+            let whole = u32::from(payload) <= room;
+            let least = if whole { 1 } else { u32::from(payload).div_ceil(room & !7) as usize };
+            let outcome = plan(&svc, &TestClocks::default(), 0, payload, &found);
+            if least > MAX_PIECES {
+                prop_assert_eq!(outcome, Err(DropReason::TxTooBig));
+            } else {
+                prop_assert_eq!(outcome, Ok(()));
+                prop_assert_eq!(found.count(), least);
+                let sum: u16 = (0..least).map(|at| found.piece(at).payload()).sum();
+                prop_assert_eq!(sum, payload);
+                for at in 0..least {
+                    prop_assert!(u32::from(found.piece(at).payload()) <= room);
+                    prop_assert!(at + 1 == least || found.piece(at).payload().is_multiple_of(8));
+                }
+            }
         }
 
         #[test]
@@ -488,6 +533,22 @@ mod tests {
         let svc = svc(&[(2_000_000, 10), (2_000_000, 10)], Split::Always);
         assert_eq!(pieces(&svc, &TestClocks::default(), 200).unwrap().len(), 1);
         assert_eq!(pieces(&svc, &TestClocks::default(), 400).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn pieces_of_one_number_do_not_fit_those_of_the_time_before() {
+        let svc = svc(&[(2_000_000, 10), (2_000_000, 10)], Split::Mtu);
+        let cuts: Vec<_> = (0..9)
+            .map(|round| {
+                let found = Plan::new();
+                found.terms().any(&svc);
+                found.vary(round << 16 | 0xabcd);
+                plan(&svc, &TestClocks::default(), 0, 1534, &found).unwrap();
+                assert_eq!(found.count(), 2);
+                found.piece(0).payload()
+            })
+            .collect();
+        assert_eq!(cuts, [768, 792, 784, 776, 768, 792, 784, 776, 768]);
     }
 
     #[test]

@@ -47,6 +47,28 @@ pub(crate) unsafe fn count_flow(flows: *mut Flows, flow: u32, bytes: u16) {
     }
 }
 
+/// How many packets of an SVC have been split.
+///
+/// # Safety
+///
+/// `state` points to a value of the map `SVC_STATES`.
+#[inline(always)]
+pub(crate) unsafe fn split(state: *const SvcState) -> u64 {
+    // SAFETY: the caller's; the field is aligned to 8 bytes.
+    unsafe { core::ptr::read_volatile(&raw const (*state).split) }
+}
+
+/// Counts a packet of an SVC that is split; returns how many were before.
+///
+/// # Safety
+///
+/// `state` points to a value of the map `SVC_STATES`.
+#[inline(always)]
+pub(crate) unsafe fn next_split(state: *mut SvcState) -> u64 {
+    // SAFETY: the caller's; the field is aligned to 8 bytes.
+    unsafe { fetch_add(&raw mut (*state).split, 1) }
+}
+
 /// The virtual clocks of an SVC, shared by all CPUs.
 pub(crate) struct SharedClocks(*mut SvcState);
 

@@ -18,7 +18,7 @@ use withy_common::{
 };
 
 use crate::{
-    atomics::{SharedClocks, count_flow, next_sequence},
+    atomics::{self, SharedClocks, count_flow, next_sequence, next_split},
     classify,
     clone::{Awaited, Awaiting},
     maps::{FLOWS, IVC_COUNTERS, PLAN, SVC_STATES, SVCS},
@@ -251,11 +251,11 @@ fn unshim(ctx: &TcContext, mut header: Ipv4Header) -> Result<Ipv4Header, DropRea
 fn cut(ctx: &TcContext, run: &Run, whole: Ipv4Header) -> Result<i32, DropReason> {
     let Run { svc, scratch, .. } = *run;
     let payload = whole.total_len() - LEN;
+    // SAFETY: `state` is a value of `SVC_STATES`.
+    scratch.vary(unsafe { atomics::split(run.state) });
     plan(svc, &run.clocks(), run.now, payload, scratch)?;
     let count = scratch.count();
-    // Copies of a packet have numbers of their own: their pieces must not be taken for each other's.
-    // SAFETY: `state` is a value of `SVC_STATES`.
-    let identification = unsafe { next_sequence(run.state) } as u16;
+    let identification = number(run, count > 1);
 
     let mut offset = 0;
     for at in 0..MAX_PIECES {
@@ -274,6 +274,20 @@ fn cut(ctx: &TcContext, run: &Run, whole: Ipv4Header) -> Result<i32, DropReason>
         offset += piece.payload();
     }
     Err(DropReason::TxTooBig)
+}
+
+/// The identification of a packet. Copies of a packet have numbers of their own: their pieces must not be taken for each other's.
+#[inline(always)]
+fn number(run: &Run, is_split: bool) -> u16 {
+    // SAFETY: `state` is a value of `SVC_STATES`.
+    unsafe {
+        let sequence = next_sequence(run.state);
+        if is_split {
+            next_split(run.state) as u16
+        } else {
+            sequence as u16
+        }
+    }
 }
 
 #[inline(always)]

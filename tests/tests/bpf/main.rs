@@ -11,5 +11,6 @@ mod lan;
 mod outbound;
 mod packets;
 mod policies;
+mod reassembly;
 mod rig;
 mod verifier;

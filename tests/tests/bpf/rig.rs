@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -98,6 +98,11 @@ impl Rig {
             tables,
             base,
         }
+    }
+
+    /// The folder of the pins.
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Lets all IVCs leave through the interface `ifindex`.
