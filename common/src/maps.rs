@@ -37,6 +37,8 @@ pub enum Split {
     Always,
     /// Never: what does not fit is dropped, after path MTU discovery told the sender.
     WholeOnly,
+    /// As `Always` over IVCs on which hardly anything waits, as `Mtu` where there are none.
+    Idle,
 }
 
 impl Split {
@@ -47,6 +49,7 @@ impl Split {
             Self::Mtu => 0,
             Self::Always => 1,
             Self::WholeOnly => 2,
+            Self::Idle => 3,
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn book<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, cost: u64) 
 }
 
 /// The length of a full packet, in bytes.
-const FULL: u16 = 1500;
+pub const FULL: u16 = 1500;
 
 /// By which IVCs a packet may go, and how late. In eBPF it lives in a map, where what led to it is forgotten.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::{
     drops::DropReason,
     header::LEN,
     maps::{MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, Terms, book, cost, pick, start},
+    schedule::{Best, Clocks, FULL, Terms, book, cost, pick, start},
     scratch::Word,
 };
 
@@ -163,10 +163,8 @@ pub fn plan<C: Clocks>(
     plan: &Plan,
 ) -> Result<(), DropReason> {
     plan.clear();
-    if svc.split == Split::Always.code()
-        && plan.terms.is_any()
-        && together(svc, clocks, now, payload, plan)?
-    {
+    let is_chosen = svc.split == Split::Always.code() || svc.split == Split::Idle.code();
+    if is_chosen && plan.terms.is_any() && together(svc, clocks, now, payload, plan)? {
         return Ok(());
     }
     let length = payload.saturating_add(LEN);
@@ -275,6 +273,10 @@ fn prepare<C: Clocks>(svc: &Svc, clocks: &C, now: u64, plan: &Plan) -> bool {
             continue;
         }
         let queue = start(ivc, clocks.read(slot), now);
+        // Where a packet waits for others anyway, what pieces cost would make those behind it wait longer.
+        if svc.split == Split::Idle.code() && queue > cost(ivc, FULL) {
+            continue;
+        }
         let offset = queue
             .wrapping_add(cost(ivc, LEN))
             .wrapping_add(ivc.latency_ns);
@@ -421,7 +423,8 @@ mod tests {
         prop_oneof![
             Just(Split::Mtu),
             Just(Split::Always),
-            Just(Split::WholeOnly)
+            Just(Split::WholeOnly),
+            Just(Split::Idle)
         ]
     }
 
@@ -526,6 +529,20 @@ mod tests {
         );
         assert!(found[0].2.abs_diff(found[1].2) <= 16, "{found:?}");
         assert!(found[2].2.abs_diff(2 * found[0].2) <= 64, "{found:?}");
+    }
+
+    #[test]
+    fn idle_links_get_pieces_and_busy_ones_whole_packets() {
+        let svc = svc(&[(1_000_000, 10); 4], Split::Idle);
+        let clocks = TestClocks::default();
+        let count = |clocks| pieces(&svc, clocks, 1480).unwrap().len();
+        // A quarter of a packet takes 3.2 ms on each link, and a whole one 12.1 ms.
+        let sent: Vec<_> = (0..8).map(|_| count(&clocks)).collect();
+        assert_eq!(sent, [4, 4, 4, 4, 1, 1, 1, 1]);
+        // What is too long goes in as few pieces as possible meanwhile.
+        assert_eq!(pieces(&svc, &clocks, 1600).unwrap().len(), 2);
+        let quiet = TestClocks::default();
+        assert_eq!(pieces(&svc, &quiet, 1600).unwrap().len(), 4);
     }
 
     #[test]

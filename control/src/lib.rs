@@ -19,6 +19,7 @@ pub mod reconcile;
 pub mod reorder;
 pub mod resend;
 pub mod session;
+pub mod splitting;
 mod subnets;
 pub mod suite;
 mod terminal;

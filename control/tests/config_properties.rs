@@ -201,7 +201,7 @@ fn tunnel() -> impl Strategy<Value = TunnelPlan> {
     );
     let fields = vec![
         field("description", &["'0x10'", "\"~\"", "Some office"]),
-        field("split", &["mtu", "always", "whole-only"]),
+        field("split", &["auto", "mtu", "always", "whole-only"]),
         field("mss", &["auto", "off", "256", "9176"]),
         field("queue", &["1 ms", "100 ms", "10 s"]),
         field("resequence", &["auto", "on", "off"]),

@@ -85,6 +85,15 @@ pub enum What {
         /// Why, in the other side's words.
         reason: String,
     },
+    /// Packets of a tunnel that would fit whole are split from now on, or no longer.
+    Splitting {
+        /// The tunnel.
+        tunnel: String,
+        /// Whether they are.
+        pieces: bool,
+        /// Why.
+        reason: String,
+    },
     /// A tunnel's packets are protected by new keys.
     NewKeys {
         /// The tunnel.
@@ -220,6 +229,7 @@ impl What {
             | Self::TunnelNegotiated { tunnel }
             | Self::TunnelEnded { tunnel, .. }
             | Self::NewKeys { tunnel }
+            | Self::Splitting { tunnel, .. }
             | Self::Refused { tunnel, .. }
             | Self::SubnetTaken { tunnel, .. }
             | Self::RefusedByPeer { tunnel, .. } => Some(tunnel),
@@ -325,6 +335,10 @@ impl What {
             Self::TunnelNegotiated { .. } => f.write_str("is negotiated"),
             Self::TunnelEnded { reason, .. } => write!(f, "the other side ends it: {reason}"),
             Self::NewKeys { .. } => f.write_str("new keys are in use"),
+            Self::Splitting { pieces, reason, .. } => {
+                let what = if *pieces { "in pieces" } else { "whole" };
+                write!(f, "packets go {what} from now on: {reason}")
+            }
             Self::IvcJoined(ivc) => write!(f, "{ivc} joined"),
             Self::IvcDropped { ivc, reason } => write!(f, "{ivc} dropped: {reason}"),
             Self::IvcSilent(ivc) => write!(f, "nothing comes over {ivc}: it carries no data"),

@@ -10,11 +10,11 @@ use withy_common::maps::{IvcCounters, Traffic};
 use super::status::{
     DropStatus, IvcState, IvcStatus, LinkState, LinkStatus, MtuSource, OrderCounts, OrderStatus,
     ProbesOnly, RateSource, RecentStatus, RefusalStatus, ResendStatus, SCHEMA, SaDirection,
-    SaStatus, SaUsage, Status, TrafficStatus, TunnelState, TunnelStatus,
+    SaStatus, SaUsage, SplittingStatus, Status, TrafficStatus, TunnelState, TunnelStatus,
 };
 use crate::{
     bundle::{IvcId, Slots, ident},
-    config::{Config, LinkName, Rate, Resequence, Tunnel, TunnelName},
+    config::{Config, LinkName, Rate, Resequence, SplitPolicy, Tunnel, TunnelName},
     daemon::{
         engine::{BOUND, Kept},
         recent::{Bytes, Carried},
@@ -24,6 +24,7 @@ use crate::{
     link::{LinkView, Links},
     liveness::{Report, State},
     reconcile::objects::Spi,
+    splitting::{MOST, Splitting, Why},
     terminal::disarm,
     vpn::{IvcMtu, Path, Running, RunningIvc, RunningTunnels, path_mtu},
 };
@@ -55,6 +56,8 @@ pub(crate) struct View<'a> {
     pub(crate) reports: &'a BTreeMap<IvcId, Report>,
     /// What IVCs carry, as far as has been found out.
     pub(crate) estimates: &'a BTreeMap<IvcId, Gauged>,
+    /// What comes of splitting tunnels' packets, by their remote endpoints, as far as has been found out.
+    pub(crate) splittings: &'a BTreeMap<Ipv4Addr, Splitting>,
     /// What they have carried of late, once that is known.
     pub(crate) recent: &'a Carried,
     pub(crate) rejected: u64,
@@ -187,6 +190,7 @@ fn tunnel_status(
     tunnel: &Running,
 ) -> Result<TunnelStatus, DataplaneError> {
     let path = Path::of(tunnel, view.links);
+    let splitting = view.splittings.get(&tunnel.endpoints.remote);
     let recent = recent(view, tunnel);
     let ivcs = tunnel
         .ivcs
@@ -214,6 +218,7 @@ fn tunnel_status(
             rx_bytes: recent.rx,
         }),
         order: Some(order(view, name, tunnel.resequence)),
+        splitting: Some(self::splitting(tunnel, splitting)),
         ivcs,
     })
 }
@@ -226,6 +231,23 @@ fn recent(view: &View<'_>, tunnel: &Running) -> Bytes {
         tx: sum.tx + ivc.tx,
         rx: sum.rx + ivc.rx,
     })
+}
+
+fn splitting(tunnel: &Running, known: Option<&Splitting>) -> SplittingStatus {
+    let (pieces, reason) = match (tunnel.split, known) {
+        (SplitPolicy::Auto, None) => (tunnel.pieces, Why::Unknown.to_string()),
+        (SplitPolicy::Auto, Some(known)) => (tunnel.pieces, known.choice.why.to_string()),
+        (SplitPolicy::Always, _) => (true, "as configured".to_owned()),
+        (SplitPolicy::Mtu | SplitPolicy::WholeOnly, _) => (false, "as configured".to_owned()),
+    };
+    SplittingStatus {
+        pieces,
+        reason,
+        packets: known.map(|known| known.count).unwrap_or_default(),
+        packets_per_second: known.map(|known| known.per_second).unwrap_or_default(),
+        limit_per_second: MOST,
+        over_limit: known.is_some_and(Splitting::is_reusing),
+    }
 }
 
 fn order(view: &View<'_>, name: &TunnelName, policy: Resequence) -> OrderStatus {
@@ -277,6 +299,7 @@ fn waiting(view: &View<'_>, name: &TunnelName, tunnel: &Tunnel) -> TunnelStatus 
         trouble: view.troubles.get(name).cloned().map(disarm),
         recent: None,
         order: None,
+        splitting: None,
         ivcs: Vec::new(),
     }
 }

@@ -122,6 +122,9 @@ pub struct TunnelStatus {
     /// What is done about packets that come out of order; none until it is negotiated.
     #[serde(default)]
     pub order: Option<OrderStatus>,
+    /// What is split, and why; none until it is negotiated.
+    #[serde(default)]
+    pub splitting: Option<SplittingStatus>,
     /// The IVCs, in the order of the configuration.
     pub ivcs: Vec<IvcStatus>,
 }
@@ -135,6 +138,24 @@ pub struct RecentStatus {
     pub tx_bytes: u64,
     /// Bytes of the pieces received.
     pub rx_bytes: u64,
+}
+
+/// What is split of the packets that a tunnel sends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SplittingStatus {
+    /// Whether packets are split at present that would fit whole.
+    pub pieces: bool,
+    /// Why.
+    pub reason: String,
+    /// Packets that have been split since the maps were made, by choice or because they had to.
+    pub packets: u64,
+    /// How many are split each second.
+    pub packets_per_second: f64,
+    /// With more each second, the numbers that tell packets' pieces apart come again while pieces of an earlier packet may wait for one
+    /// that was lost. What is put together wrongly is dropped.
+    pub limit_per_second: f64,
+    /// Whether there are more.
+    pub over_limit: bool,
 }
 
 /// What is done about the packets of a tunnel that come out of order.

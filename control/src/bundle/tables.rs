@@ -138,13 +138,7 @@ fn svc(
     }
     let telling = tunnel.telling(known.far.contains(&endpoints.remote));
     let horizon = slowest(&ivcs) + tunnel.queue.as_nanos();
-    let mut svc = Svc::new(
-        wire(endpoints.local),
-        index,
-        split(tunnel.split),
-        horizon,
-        ivcs,
-    );
+    let mut svc = Svc::new(wire(endpoints.local), index, split(tunnel), horizon, ivcs);
     // Until answers tell what the clocks of an earlier run are worth, nobody vouches for them.
     svc.until_ns = 0;
     svc.policies = tunnel.policies();
@@ -197,9 +191,10 @@ fn slowest(ivcs: &[Ivc]) -> u64 {
     used.map(|ivc| ivc.latency_ns).max().unwrap_or_default()
 }
 
-const fn split(policy: SplitPolicy) -> Split {
-    match policy {
-        SplitPolicy::Mtu => Split::Mtu,
+fn split(tunnel: &Running) -> Split {
+    match tunnel.split {
+        SplitPolicy::Auto if tunnel.pieces => Split::Idle,
+        SplitPolicy::Auto | SplitPolicy::Mtu => Split::Mtu,
         SplitPolicy::Always => Split::Always,
         SplitPolicy::WholeOnly => Split::WholeOnly,
     }

@@ -117,6 +117,6 @@ fn finish_ivcs(drafts: Vec<IvcDraft>, links: &Links) -> Option<Vec<Ivc>> {
 fn default_mss(split: SplitPolicy) -> Mss {
     match split {
         SplitPolicy::Always => Mss::Off,
-        SplitPolicy::Mtu | SplitPolicy::WholeOnly => Mss::Auto,
+        SplitPolicy::Auto | SplitPolicy::Mtu | SplitPolicy::WholeOnly => Mss::Auto,
     }
 }

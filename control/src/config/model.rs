@@ -269,6 +269,8 @@ pub struct Subnets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitPolicy {
+    /// As `always` where that makes packets arrive noticeably sooner and hardly anything waits, as `mtu` elsewhere.
+    Auto,
     /// Only packets that fit no IVC whole, into as few pieces as possible.
     #[default]
     Mtu,
@@ -386,7 +388,7 @@ impl FromStr for Truth {
     }
 }
 
-choice!(SplitPolicy, "a split policy", "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
+choice!(SplitPolicy, "a split policy", "auto" => Auto, "mtu" => Mtu, "always" => Always, "whole-only" => WholeOnly);
 choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "userspace" => Userspace);
 choice!(Resequence, "a way to keep order", "auto" => Auto, "on" => On, "off" => Off);
 choice!(TrafficPolicy, "a policy", "aggregate" => Aggregate, "lowest-latency" => LowestLatency, "redundant" => Redundant, "sticky" => Sticky);

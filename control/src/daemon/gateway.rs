@@ -102,7 +102,7 @@ impl Gateway {
             probing: Probing::start(
                 keepalives,
                 engine.ties(),
-                sizes::left(&svcs),
+                (sizes::left(&svcs), sizes::pieces(&svcs)),
                 events.clone(),
             )
             .map_err(DaemonError::Pulse)?,
@@ -303,6 +303,7 @@ impl Gateway {
 
     fn fill_tables(&mut self, problems: &mut BTreeSet<String>) -> Result<(), DataplaneError> {
         self.probing.size(&mut self.running, &self.links);
+        self.probing.split(&mut self.running);
         let contents = bundle::contents(
             &self.working,
             &self.running,
@@ -454,6 +455,7 @@ impl Gateway {
             remote_links: &self.remote_links,
             reports: &self.probing.reports(&self.running),
             estimates: &self.probing.estimates(),
+            splittings: &self.probing.splittings(),
             recent: &self
                 .recent
                 .carried(pulse::now(), &self.bytes())

@@ -5,6 +5,7 @@ mod keyring;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::Ipv4Addr,
 };
 
 use self::keyring::Keyring;
@@ -16,11 +17,12 @@ use super::{
 };
 use crate::{
     bundle::{self, IvcId, Known, Slots},
-    config::{Config, Resend},
+    config::{Config, Resend, SplitPolicy},
     dataplane::{Keepalives, Meters, Svcs, Tables},
     estimate::Gauged,
     link::Links,
     liveness::Report,
+    splitting::Splitting,
     vpn::RunningTunnels,
 };
 
@@ -30,10 +32,12 @@ pub(super) struct Probing {
     keyring: Keyring,
     /// The path MTUs that an earlier run found, by the addresses of both ends.
     left: Sizes,
+    /// The remote endpoints of the tunnels whose packets an earlier run split by choice.
+    pieces: BTreeSet<Ipv4Addr>,
 }
 
 impl Probing {
-    /// Begins with no IVC, and with the path MTUs that an earlier run found.
+    /// Begins with no IVC, and with what an earlier run found: path MTUs, and tunnels whose packets are worth splitting.
     ///
     /// # Errors
     ///
@@ -41,19 +45,32 @@ impl Probing {
     pub(super) fn start(
         keepalives: (Keepalives, Meters, Svcs),
         ties: Option<Ties>,
-        left: Sizes,
+        (left, pieces): (Sizes, BTreeSet<Ipv4Addr>),
         events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
             pulse: Pulse::start(keepalives, ties, events)?,
             keyring: Keyring::default(),
             left,
+            pieces,
         })
     }
 
     /// Lets the tunnels know which sizes their paths carry.
     pub(super) fn size(&self, running: &mut RunningTunnels, links: &Links) {
         sizes::apply(running, links, &self.pulse.liveness(), &self.left);
+    }
+
+    /// Lets the tunnels know whether their packets are to be split by choice.
+    pub(super) fn split(&self, running: &mut RunningTunnels) {
+        let splittings = self.pulse.splittings();
+        for tunnel in running.values_mut() {
+            let endpoint = tunnel.endpoints.remote;
+            tunnel.pieces = match splittings.get(&endpoint) {
+                Some(splitting) => splitting.choice.pieces,
+                None => self.pieces.contains(&endpoint),
+            };
+        }
     }
 
     /// Learns what there is to probe.
@@ -72,6 +89,7 @@ impl Probing {
                 .collect(),
             owners,
             keys: self.keyring.follow(running),
+            pieces: self.pieces.clone(),
             ..Plan::default()
         };
         for (name, view) in links {
@@ -84,6 +102,9 @@ impl Probing {
             plan.tunnels.insert(tunnel.endpoints.remote, name.clone());
             if tunnel.resend == Resend::Auto {
                 plan.resend.insert(tunnel.endpoints.remote);
+            }
+            if tunnel.split == SplitPolicy::Auto {
+                plan.splits.insert(tunnel.endpoints.remote);
             }
             for ivc in &tunnel.ivcs {
                 if let Some(terms) = sizes::terms(config, links, ivc) {
@@ -157,6 +178,11 @@ impl Probing {
     /// What IVCs carry, as far as has been found out.
     pub(super) fn estimates(&self) -> BTreeMap<IvcId, Gauged> {
         self.pulse.estimates()
+    }
+
+    /// What comes of splitting the tunnels' packets, by their remote endpoints.
+    pub(super) fn splittings(&self) -> BTreeMap<Ipv4Addr, Splitting> {
+        self.pulse.splittings()
     }
 
     /// Who pings.

@@ -33,6 +33,7 @@ use crate::{
     link::Interface,
     liveness::{Echo, Liveness, Terms, TunnelKeys},
     load::Loads,
+    splitting::Splitting,
 };
 
 /// The nice value of the thread: a gateway that has much to do must not be taken for dead.
@@ -52,6 +53,8 @@ pub(super) struct Pulse {
 struct Shared {
     liveness: Mutex<Liveness>,
     estimates: Mutex<BTreeMap<IvcId, Gauged>>,
+    /// By the tunnels' remote endpoints.
+    splittings: Mutex<BTreeMap<Ipv4Addr, Splitting>>,
     rejected: AtomicU64,
     /// There is something to say at once.
     urgent: Notify,
@@ -111,6 +114,10 @@ pub(super) struct Plan {
     pub(super) tunnels: BTreeMap<Ipv4Addr, TunnelName>,
     /// The remote endpoints of the tunnels in which losses may be repaired.
     pub(super) resend: BTreeSet<Ipv4Addr>,
+    /// The remote endpoints of the tunnels whose packets are split where that is worth it.
+    pub(super) splits: BTreeSet<Ipv4Addr>,
+    /// The remote endpoints of those whose packets an earlier run found worth it.
+    pub(super) pieces: BTreeSet<Ipv4Addr>,
     /// The keys of each tunnel, by its remote endpoint.
     pub(super) keys: HashMap<Ipv4Addr, TunnelKeys>,
 }
@@ -162,6 +169,8 @@ impl Pulse {
         self.liveness().set(&plan.terms, now(), clock());
         let known = |id: &IvcId, _: &mut Gauged| plan.terms.contains_key(id);
         self.shared.estimates().retain(known);
+        let known = |endpoint: &Ipv4Addr, _: &mut Splitting| plan.tunnels.contains_key(endpoint);
+        self.shared.splittings().retain(known);
         self.plans.send_replace(Arc::new(plan));
     }
 
@@ -195,6 +204,11 @@ impl Pulse {
         self.shared.estimates().clone()
     }
 
+    /// What comes of splitting the tunnels' packets, by their remote endpoints.
+    pub(super) fn splittings(&self) -> BTreeMap<Ipv4Addr, Splitting> {
+        self.shared.splittings().clone()
+    }
+
     /// Who pings.
     pub(super) fn pinger(&self) -> Pinger {
         Pinger(Arc::clone(&self.shared))
@@ -209,6 +223,12 @@ impl Pulse {
 impl Shared {
     fn estimates(&self) -> MutexGuard<'_, BTreeMap<IvcId, Gauged>> {
         self.estimates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn splittings(&self) -> MutexGuard<'_, BTreeMap<Ipv4Addr, Splitting>> {
+        self.splittings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,11 @@
 //! Between the tunnels that run and the probing of their IVCs: by which terms they are probed, and what that finds.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
-use withy_common::maps::Svc;
+use withy_common::maps::{Split, Svc};
 
 use crate::{
     api::status::LinkState,
@@ -26,6 +29,14 @@ pub(super) fn left(svcs: &[(Ipv4Addr, Svc)]) -> Sizes {
             Some((ends, u16::try_from(ivc.mtu).ok()?))
         })
         .collect()
+}
+
+/// The remote endpoints of the SVCs in the maps that an earlier run left whose packets are split by choice.
+pub(super) fn pieces(svcs: &[(Ipv4Addr, Svc)]) -> BTreeSet<Ipv4Addr> {
+    let split = svcs
+        .iter()
+        .filter(|(_, svc)| svc.split == Split::Idle.code());
+    split.map(|(endpoint, _)| *endpoint).collect()
 }
 
 /// Lets the tunnels know what probing has found, or what an earlier run had.
@@ -69,4 +80,22 @@ pub(super) fn terms(config: &Config, links: &Links, ivc: &RunningIvc) -> Option<
             }),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use withy_common::maps::{Ivc, MAX_IVCS};
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_split_is_found_in_the_maps() {
+        let svc = |split| Svc::new(1, 0, split, 0, [Ivc::default(); MAX_IVCS]);
+        let svcs = [
+            ([10, 255, 0, 2].into(), svc(Split::Idle)),
+            ([10, 255, 0, 3].into(), svc(Split::Always)),
+        ];
+        let found: Vec<_> = pieces(&svcs).into_iter().collect();
+        assert_eq!(found, [Ipv4Addr::new(10, 255, 0, 2)]);
+    }
 }

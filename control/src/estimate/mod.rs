@@ -60,7 +60,7 @@ pub use ivc::Estimate;
 pub use rate::Confidence;
 
 /// A full packet, in bytes, with what it costs on an Ethernet link.
-const PACKET: f64 = 1514.0;
+pub(crate) const PACKET: f64 = 1514.0;
 
 /// What has been sent on an IVC, as of a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -117,6 +117,21 @@ families! {
         TUNNEL,
         "ESP packets sent to the other gateway.",
     );
+    TUNNEL_SPLITTING = gauge(
+        "withy_tunnel_splitting",
+        TUNNEL,
+        "1 while packets are split that would fit a link whole, else 0.",
+    );
+    TUNNEL_SPLIT = counter(
+        "withy_tunnel_split_packets_total",
+        TUNNEL,
+        "Packets sent in more than one piece, be it by choice or because they fit no link.",
+    );
+    TUNNEL_SPLIT_LIMIT = gauge(
+        "withy_tunnel_split_over_limit",
+        TUNNEL,
+        "1 while so many packets are split that numbers of pieces come again while pieces of that number may wait, else 0.",
+    );
     TUNNEL_ORDER = gauge(
         "withy_tunnel_resequencing",
         TUNNEL,

@@ -24,6 +24,7 @@ use crate::{
             TABLE_MAIN, Template,
         },
     },
+    splitting::REASSEMBLY_SECONDS,
 };
 
 /// The priority of the rules of links.
@@ -185,7 +186,7 @@ fn host(desired: &mut Desired) -> Result<(), Wanted> {
         // Pieces of one packet come over different links: any number of others may come in between.
         Sysctl::exactly(path("net/ipv4/ipfrag_max_dist")?, 0),
         // Nothing is evicted above the threshold, so what lacks a fragment must not stay long.
-        Sysctl::exactly(path("net/ipv4/ipfrag_time")?, 2),
+        Sysctl::exactly(path("net/ipv4/ipfrag_time")?, REASSEMBLY_SECONDS),
         Sysctl::at_least(path("net/ipv4/ipfrag_high_thresh")?, FRAGMENT_MEMORY),
         // Should a packet ever cross the bundle device, it ends there.
         Sysctl::exactly(

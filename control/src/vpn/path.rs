@@ -43,7 +43,7 @@ impl Path {
         let narrowest = mtus().min().unwrap_or(ASSUMED_MTU);
         let outer = match tunnel.split {
             SplitPolicy::WholeOnly => narrowest,
-            SplitPolicy::Mtu | SplitPolicy::Always => {
+            SplitPolicy::Auto | SplitPolicy::Mtu | SplitPolicy::Always => {
                 in_pieces(mtus().max().unwrap_or(ASSUMED_MTU)).min(BUNDLE_MTU)
             }
         };

@@ -23,6 +23,8 @@ pub struct Running {
     pub ivcs: Vec<RunningIvc>,
     /// When packets are split.
     pub split: SplitPolicy,
+    /// Whether packets that would fit whole are split at present, where that is to be chosen.
+    pub pieces: bool,
     /// What TCP's MSS is clamped to.
     pub mss: Mss,
     /// The bound of each IVC's virtual queue.
@@ -141,6 +143,7 @@ impl Running {
             },
             ivcs: Vec::new(),
             split: SplitPolicy::Mtu,
+            pieces: false,
             mss: Mss::Auto,
             queue: Tunnel::DEFAULT_QUEUE,
             suite: Suite::AesGcm128,
@@ -162,6 +165,7 @@ impl Running {
             subnets: tunnel.subnets.clone(),
             ivcs: manual.ivcs.iter().map(RunningIvc::from).collect(),
             split: tunnel.split,
+            pieces: false,
             mss: tunnel.mss,
             queue: tunnel.queue,
             resequence: tunnel.resequence,

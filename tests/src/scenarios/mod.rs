@@ -26,6 +26,7 @@ mod repair;
 mod resend;
 mod restart;
 mod scale;
+mod splitting;
 pub(crate) mod stage;
 mod suites;
 mod throughput;
@@ -120,6 +121,7 @@ pub fn all() -> Vec<Scenario> {
         transfer::SCENARIOS,
         wire::SCENARIOS,
         policies::SCENARIOS,
+        splitting::SCENARIOS,
         suites::SCENARIOS,
         engine::SCENARIOS,
         interop::SCENARIOS,

@@ -15,7 +15,10 @@ use crate::{
     capture::{Capture, CapturePlan, Frame},
     lab::{HOST_DEVICE, Lab},
     site_config::{TunnelSpec, inner_mtu},
-    traffic::icmp::{Ping, path_mtu},
+    traffic::{
+        icmp::{Ping, path_mtu},
+        tcp::Volume,
+    },
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -38,7 +41,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const PING_HEADERS: usize = 28;
 
 /// IPv4 and TCP headers without options.
-const TCP_HEADERS: usize = 40;
+pub(super) const TCP_HEADERS: usize = 40;
 
 /// ICMP's type for what cannot be delivered.
 const UNREACHABLE: u8 = 3;
@@ -46,7 +49,7 @@ const UNREACHABLE: u8 = 3;
 /// Bytes of TCP each way.
 const BULK: u64 = 2_000_000;
 
-const PATH_MTU: usize = 1500;
+pub(super) const PATH_MTU: usize = 1500;
 
 fn spec(split: SplitPolicy) -> TunnelSpec {
     TunnelSpec {
@@ -206,6 +209,15 @@ fn bulk(stage: &Stage<'_>, inner: Option<usize>) -> Result<(u64, u64)> {
     Ok((packets, pieces))
 }
 
+/// The MSS in the SYN that the host of site B receives from a new connection of A's.
+pub(super) fn told_mss(stage: &Stage<'_>) -> Result<usize> {
+    let host = stage.lab.site("b")?.host();
+    let capture = CapturePlan::new().keep(64).start(host, HOST_DEVICE)?;
+    stage.transfer("a", Volume::Bytes(1))?.run()?;
+    let seen = capture.finish()?.kept.iter().find_map(syn_mss);
+    Ok(seen.context("no SYN came")?.into())
+}
+
 /// The MSS in a SYN that a host received.
 fn syn_mss(frame: &Frame) -> Option<u16> {
     if frame.outgoing {
@@ -227,7 +239,7 @@ fn syn_mss(frame: &Frame) -> Option<u16> {
 }
 
 /// Packets and pieces sent over all IVCs.
-fn sent(tunnel: &withy::api::status::TunnelStatus) -> (u64, u64) {
+pub(super) fn sent(tunnel: &withy::api::status::TunnelStatus) -> (u64, u64) {
     let sum = |field: fn(&withy::api::status::TrafficStatus) -> u64| {
         tunnel.ivcs.iter().map(|ivc| field(&ivc.tx)).sum()
     };

@@ -27,7 +27,7 @@ fn shimmed(len: usize, port: u16) -> Frame {
 
 #[test]
 fn whole_packets_take_the_addresses_of_their_ivc() {
-    for split in [Split::Mtu, Split::WholeOnly, Split::Always] {
+    for split in [Split::Mtu, Split::WholeOnly, Split::Always, Split::Idle] {
         let rig = Rig::new(&[(100_000_000, 1)], split);
         for (sequence, len) in [(0, 12), (1, 100), (2, 1480)] {
             let outcome = rig.run("bundle_tx", &outer(len).bytes());

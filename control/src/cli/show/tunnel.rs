@@ -13,7 +13,7 @@ use super::{
     ivc::own_flows,
 };
 use crate::api::status::{
-    IvcStatus, OrderStatus, ProbesOnly, RecentStatus, TunnelState, TunnelStatus,
+    IvcStatus, OrderStatus, ProbesOnly, RecentStatus, SplittingStatus, TunnelState, TunnelStatus,
 };
 
 /// Writes a tunnel; with colours if it goes to a terminal.
@@ -28,6 +28,9 @@ pub(in crate::cli) fn tunnel(tunnel: &TunnelStatus, terminal: bool) -> String {
             .for_each(|ivc| text.push_str(&apart(ivc)));
         if let Some(kept) = &tunnel.order {
             text.push_str(&order(kept));
+        }
+        if let Some(splitting) = &tunnel.splitting {
+            text.push_str(&self::splitting(&tunnel.split, splitting));
         }
     }
     if let Some(trouble) = &tunnel.trouble {
@@ -146,6 +149,22 @@ fn apart(ivc: &IvcStatus) -> String {
         round_trip(ivc.lag_seconds),
         round_trip(ivc.lag_limit_seconds)
     )
+}
+
+/// Whether packets are split that need not be, and why; and whether so many are that it shows.
+fn splitting(policy: &str, splitting: &SplittingStatus) -> String {
+    let SplittingStatus { pieces, reason, .. } = splitting;
+    let what = if *pieces { "in pieces" } else { "whole" };
+    let mut text = format!("  packets {what} ({policy}): {reason}\n");
+    if splitting.over_limit {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "  {:.0} packets/s are split; beyond {:.0}, lost pieces spoil later packets",
+            splitting.packets_per_second, splitting.limit_per_second
+        );
+    }
+    text
 }
 
 /// What is done about packets that come out of order, where anything can be.

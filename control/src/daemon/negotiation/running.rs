@@ -27,6 +27,7 @@ pub(super) fn tunnel(config: &Config, tunnel: &Tunnel, agreed: &Agreed) -> Optio
             .filter_map(|ivc| self::ivc(config, ivc, &agreed.ivcs))
             .collect(),
         split: tunnel.split,
+        pieces: false,
         mss: tunnel.mss,
         queue: tunnel.queue,
         resequence: tunnel.resequence,

@@ -8,16 +8,17 @@ use std::{
 };
 
 use tracing::{debug, trace};
-use withy_common::maps::{Svc, Traffic};
+use withy_common::maps::{Svc, SvcState, Traffic};
 
 use super::Plan;
 use crate::{
     bundle::{IvcId, Steering},
     daemon::engine::{ApartFlows, FlowSet},
     dataplane::{Meters, Svcs, wire},
-    estimate::{Apart, Bond, Gauged, Present, Received},
+    estimate::{Apart, Bond, Confidence, Gauged, Present, Received},
     liveness::{Counted, Message},
     resend::Gate,
+    splitting::{Chooser, Lane, Pace, Splitting},
 };
 
 /// More bytes than this between two keepalives are a load.
@@ -45,6 +46,56 @@ struct Tunnel {
     steered: Option<Duration>,
     /// Whether packets are worth keeping.
     gate: Gate,
+    /// Whether they are worth splitting.
+    chooser: Chooser,
+    /// How many are sent, and how many of these are split.
+    sent: Pace,
+    split: Pace,
+}
+
+/// What has been found out of tunnels and their IVCs.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) ivcs: Vec<(IvcId, Gauged)>,
+    /// By the tunnels' remote endpoints.
+    pub(super) splittings: Vec<(Ipv4Addr, Splitting)>,
+}
+
+impl Tunnel {
+    /// Finds out whether its packets are worth splitting, now that its IVCs are as `gauged` says.
+    fn consider_splitting<'a>(
+        &mut self,
+        gauged: impl Iterator<Item = &'a Gauged>,
+        state: &SvcState,
+        now: Duration,
+    ) -> Splitting {
+        self.sent.note(state.sequence, now);
+        self.split.note(state.split, now);
+        let lanes: Vec<_> = gauged
+            .filter(|gauged| gauged.standing.bonded)
+            .map(lane)
+            .collect();
+        self.chooser.note(&lanes, self.sent.per_second(), now);
+        Splitting {
+            choice: self.chooser.choice(),
+            count: state.split,
+            per_second: self.split.per_second(),
+        }
+    }
+}
+
+fn lane(gauged: &Gauged) -> Lane {
+    let Gauged {
+        estimate, standing, ..
+    } = gauged;
+    Lane {
+        rate: estimate.rate,
+        lag: standing.lag.as_secs_f64(),
+        jitter: estimate.jitter,
+        // What a full queue took at first counts as chance for long, but what is lost no longer is no chance.
+        loss: estimate.random.min(estimate.loss),
+        is_known: estimate.stated || estimate.confidence != Confidence::Unknown,
+    }
 }
 
 /// What was sent on an IVC by the last keepalive, and when that was much.
@@ -79,7 +130,10 @@ impl Gauge {
         self.tunnels
             .retain(|endpoint, _| caps.contains_key(endpoint));
         for (endpoint, caps) in caps {
-            let tunnel = self.tunnels.entry(endpoint).or_default();
+            let tunnel = self.tunnels.entry(endpoint).or_insert_with(|| Tunnel {
+                chooser: Chooser::new(plan.pieces.contains(&endpoint)),
+                ..Tunnel::default()
+            });
             tunnel.loads.retain(|id, _| caps.contains_key(id));
             tunnel.bond.set(&caps);
         }
@@ -147,16 +201,17 @@ impl Gauge {
         current.then(|| tunnel.bond.interval(id))
     }
 
-    /// Programs the scheduler with what is new; returns what is known of the IVCs that this is about.
+    /// Programs the scheduler with what is new; returns what is known of the tunnels and IVCs that this is about.
     pub(super) fn program(
         &mut self,
         plan: &Plan,
         now: Duration,
         apart: Option<&ApartFlows>,
-    ) -> Vec<(IvcId, Gauged)> {
-        let mut known = Vec::new();
+    ) -> News {
+        let mut news = News::default();
         for endpoint in std::mem::take(&mut self.touched) {
             let presents = self.presents(plan, endpoint, now);
+            let state = self.state(endpoint);
             let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
                 continue;
             };
@@ -178,7 +233,7 @@ impl Gauge {
             let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
             let flows = self.svcs.flows(endpoint);
             tunnel.apart.follow(flows.as_ref(), &steering.places, now);
-            known.extend(estimates.into_iter().filter_map(|(id, estimate)| {
+            let known = estimates.into_iter().filter_map(|(id, estimate)| {
                 trace!(link = %id.1, ?estimate, "known of an IVC");
                 let gauged = Gauged {
                     estimate,
@@ -186,7 +241,14 @@ impl Gauge {
                     flows: tunnel.apart.count(id),
                 };
                 Some((id.clone(), gauged))
-            }));
+            });
+            let known: Vec<_> = known.collect();
+            if let Some(state) = state {
+                let gauged = known.iter().map(|(_, gauged)| gauged);
+                news.splittings
+                    .push((endpoint, tunnel.consider_splitting(gauged, &state, now)));
+            }
+            news.ivcs.extend(known);
             if let Some(apart) = apart {
                 // First, so that the other side waits for none of them.
                 self.part(endpoint, apart);
@@ -200,7 +262,12 @@ impl Gauge {
                 debug!(%error, "cannot steer a tunnel");
             }
         }
-        known
+        news
+    }
+
+    /// What the data plane remembers of a tunnel.
+    fn state(&self, endpoint: Ipv4Addr) -> Option<SvcState> {
+        self.meters.state(self.svcs.stated(endpoint)?.index)
     }
 
     /// Has the engine know which flows of a tunnel go by an IVC of their own.

@@ -35,6 +35,7 @@ use crate::{
     liveness::{Due, Liveness, Message, Rejected},
     load::Target,
     reorder::RoundTrip,
+    splitting::Splitting,
 };
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
@@ -179,8 +180,32 @@ impl Heart {
         }
         self.fill(plan);
         let apart = self.ties.as_ref().map(|ties| &*ties.apart);
-        let known = self.gauge.program(plan, now(), apart);
-        self.shared.estimates().extend(known);
+        let news = self.gauge.program(plan, now(), apart);
+        self.shared.estimates().extend(news.ivcs);
+        self.choose(plan, news.splittings);
+    }
+
+    /// Lets everybody know which tunnels' packets are to be split from now on, and which no longer.
+    fn choose(&self, plan: &Plan, splittings: Vec<(Ipv4Addr, Splitting)>) {
+        let mut known = self.shared.splittings();
+        for (endpoint, splitting) in splittings {
+            let before = known.insert(endpoint, splitting);
+            let pieces = splitting.choice.pieces;
+            let before = before.map_or(plan.pieces.contains(&endpoint), |before| {
+                before.choice.pieces
+            });
+            if pieces == before || !plan.splits.contains(&endpoint) {
+                continue;
+            }
+            let tunnel = plan.tunnels.get(&endpoint);
+            self.events.tell(What::Splitting {
+                tunnel: tunnel.map(ToString::to_string).unwrap_or_default(),
+                pieces,
+                reason: splitting.choice.why.to_string(),
+            });
+            // As in `tell`.
+            let _ = self.changes.try_send(());
+        }
     }
 
     /// Has load sent that is wanted, and none that is not.
