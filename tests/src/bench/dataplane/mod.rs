@@ -1,6 +1,7 @@
 //! What the eBPF programs cost: each alone, and on the way of a packet through two links.
 
 mod frames;
+mod numbers;
 mod path;
 mod programs;
 mod topology;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use withy::dataplane::Limits;
 
-use self::{path::Paths, programs::Programs};
+use self::{numbers::Numbers, path::Paths, programs::Programs};
 use super::report::{Machine, Report};
 use crate::lab::home::Home;
 
@@ -30,12 +31,15 @@ pub fn run(runs: u32, objects: &Path) -> Result<Report> {
     let home = Home::new()?;
     let mut programs = Programs::new(&home)?;
     let mut paths = Paths::new(&home, objects)?;
+    let mut numbers = Numbers::new(&home)?;
     for _ in 0..runs {
         programs.measure()?;
         paths.measure()?;
+        numbers.measure()?;
     }
     let mut results = programs.results()?;
     results.extend(paths.results()?);
+    results.extend(numbers.results()?);
     Ok(Report::new(machine, results))
 }
 
