@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use withy::config::Suite;
+use withy::config::{SplitPolicy, Suite};
 
 use super::{Envelope, Running, System, between_hosts, wait_for_path};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Withy {
     pub userspace: bool,
     /// Whether it is told what the links carry, and their latency.
     pub stated: bool,
+    /// When packets are split.
+    pub split: SplitPolicy,
 }
 
 struct Up<'lab> {
@@ -57,6 +59,7 @@ impl System for Withy {
             suite: self.suite,
             userspace: if self.userspace { &["a", "b"] } else { &[] },
             stated: self.stated,
+            split: self.split,
             ..TunnelSpec::default()
         };
         spec.write(lab, "a", "b")?;

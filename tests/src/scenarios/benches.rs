@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use withy::config::Suite;
+use withy::config::{SplitPolicy, Suite};
 
 use super::Scenario;
 use crate::{
@@ -53,4 +53,5 @@ const WITHY: Withy = Withy {
     suite: Suite::AesGcm256,
     userspace: true,
     stated: true,
+    split: SplitPolicy::Mtu,
 };

@@ -81,8 +81,12 @@ impl Stage<'_> {
         let parcel = Parcel::of_stream(flow.flavour, self.running.envelope(), stretch.segment);
         let room = parcel.room_bits(&self.links()?, span) / (span.to - span.from).as_secs_f64();
         let goodput_bps = stretch.tcp.goodput_bps;
-        let share = goodput_bps / room;
-        Ok((Traffic::Tcp { goodput_bps, share }, span))
+        let traffic = Traffic::Tcp {
+            goodput_bps,
+            share: goodput_bps / room,
+            cpu_per_gb: stretch.tcp.processes_per_gb,
+        };
+        Ok((traffic, span))
     }
 
     fn udp(&self, part: f64, times: Times) -> Result<(Traffic, Span)> {

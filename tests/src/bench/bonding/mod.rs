@@ -10,7 +10,7 @@ pub mod random;
 use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
-use withy::config::Suite;
+use withy::config::{SplitPolicy, Suite};
 
 use self::{
     load::{Stage, Times},
@@ -154,12 +154,18 @@ fn systems(options: &Options, skipped: &mut Vec<Skipped>) -> Result<Vec<Box<dyn 
     let mut all: Vec<Box<dyn System + Sync>> = vec![
         Box::new(WITHY),
         Box::new(STATED),
+        Box::new(WHOLE),
+        Box::new(PIECES),
+        Box::new(CHOICE),
         Box::new(Mptcp),
         Box::new(BORINGTUN),
         Box::new(Plain),
     ];
     for system in described::read_all(&options.peers)? {
         all.push(Box::new(system));
+    }
+    if options.systems.is_empty() {
+        all.retain(|system| !BY_NAME.contains(&system.name()));
     }
     choose(all, |system| system.as_ref(), &options.systems, skipped)
 }
@@ -173,12 +179,37 @@ const WITHY: Withy = Withy {
     suite: Suite::AesGcm256,
     userspace: false,
     stated: false,
+    split: SplitPolicy::Mtu,
 };
 
 const STATED: Withy = Withy {
     name: "withy-stated",
     about: "the same, told what the links carry",
     stated: true,
+    ..WITHY
+};
+
+/// Systems that are measured only where they are named: they differ in when they split packets.
+const BY_NAME: [&str; 3] = [WHOLE.name, PIECES.name, CHOICE.name];
+
+const WHOLE: Withy = Withy {
+    name: "withy-whole",
+    about: "Withy with `split: mtu`: whole packets with a clamped MSS",
+    split: SplitPolicy::Mtu,
+    ..WITHY
+};
+
+const PIECES: Withy = Withy {
+    name: "withy-pieces",
+    about: "Withy with `split: always`: each packet in pieces that arrive together",
+    split: SplitPolicy::Always,
+    ..WITHY
+};
+
+const CHOICE: Withy = Withy {
+    name: "withy-auto",
+    about: "Withy with `split: auto`: pieces where links are slow, as long as hardly anything waits on them",
+    split: SplitPolicy::Auto,
     ..WITHY
 };
 

@@ -30,6 +30,8 @@ pub(super) enum Traffic {
         goodput_bps: f64,
         /// Of what the links carry at most.
         share: f64,
+        /// Seconds of processor time of the system's processes for each 10^9 bytes; none where only the kernel works.
+        cpu_per_gb: Option<f64>,
     },
     Udp {
         goodput_bps: f64,
@@ -77,10 +79,19 @@ impl Traffic {
             ("goodput", "goodput", Unit::MegabitsPerSecond, megabits)
         };
         match self {
-            Self::Tcp { goodput_bps, share } => vec![
-                goodput(goodput_bps),
-                ("share", "of the links", Unit::Share, share),
-            ],
+            Self::Tcp {
+                goodput_bps,
+                share,
+                cpu_per_gb,
+            } => {
+                let mut figures = vec![
+                    goodput(goodput_bps),
+                    ("share", "of the links", Unit::Share, share),
+                ];
+                let unit = Unit::SecondsPerGigabyte;
+                figures.extend(cpu_per_gb.map(|cpu| ("cpu", "gateways' CPU", unit, cpu)));
+                figures
+            }
             Self::Udp {
                 goodput_bps,
                 loss,
@@ -141,6 +152,7 @@ mod tests {
             traffic: Traffic::Tcp {
                 goodput_bps: 2e7,
                 share: 0.5,
+                cpu_per_gb: Some(8.0),
             },
             latency: Some(Latency {
                 answered: Some(Answered {
@@ -158,6 +170,7 @@ mod tests {
             [
                 row("p/x/tcp8.goodput", "tcp 8: goodput", 20.0),
                 row("p/x/tcp8.share", "tcp 8: of the links", 0.5),
+                row("p/x/tcp8.cpu", "tcp 8: gateways' CPU", 8.0),
                 row("p/x/tcp8.rtt.base", "tcp 8: slowest link, empty", 40.0),
                 row("p/x/tcp8.rtt.median", "tcp 8: ping", 62.5),
                 row("p/x/tcp8.rtt.p99", "tcp 8: ping, 99%", 125.0),

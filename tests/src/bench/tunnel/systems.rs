@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, thread};
 
-use withy::config::Suite;
+use withy::config::{SplitPolicy, Suite};
 
 use crate::peers::{
     Boringtun, OpenVpn, Plain, Spread, StrongSwan, System, WireGuard, Withy, Xfrm,
@@ -79,6 +79,7 @@ fn withy(engine: Engine) -> Vec<Entry> {
             suite: Suite::AesGcm256,
             userspace: engine == Engine::Userspace,
             stated: true,
+            split: SplitPolicy::Mtu,
         }),
         links,
         is_base: links == 1,
