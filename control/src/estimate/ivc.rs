@@ -437,7 +437,7 @@ mod tests {
             account.programmed(-seconds(present.ahead), &present);
         }
         // And then a packet of 10 ms is booked.
-        let now = Duration::from_millis(6_000);
+        let now = Duration::from_secs(6);
         let booked = Present {
             at: now,
             bytes: 10_000,
