@@ -200,8 +200,10 @@ impl Svc {
         svc
     }
 
-    /// States which IVCs are bonded, after these, their latencies or rates have changed.
+    /// States which IVCs are bonded, after these, their latencies or rates have changed. If none of those may carry anything, all are.
     pub fn bond(&mut self, is_bonded: impl Fn(&Ivc) -> bool) {
+        let any = self.ivcs.iter().any(|ivc| ivc.mtu > 0 && is_bonded(ivc));
+        let is_bonded = |ivc: &Ivc| !any || is_bonded(ivc);
         self.near = nearest(&self.ivcs);
         (self.bonded, self.room, self.far_room) = (0, 0, 0);
         for (slot, ivc) in (0..).zip(&self.ivcs) {
@@ -461,6 +463,10 @@ mod tests {
         assert_eq!((svc.bonded, svc.room), (1 | 1 << 15, 1500));
         svc.bond(|ivc| ivc.counters == 7);
         assert_eq!((svc.bonded, svc.room, svc.far_room), (1, 1400, 0));
+        let mut left = svc;
+        left.ivcs[0].mtu = 0;
+        left.bond(|ivc| ivc.counters == 7);
+        assert_eq!((left.bonded, left.room), (1 << 15, 1500));
         svc.ways.set(255, 15);
         svc.ways.set(3, 1);
         let ways = [0, 3, 255, 256 + 255].map(|flow| svc.way(flow));
