@@ -51,6 +51,11 @@ impl Steering {
         }
     }
 
+    /// Forgets an IVC, by the slot of its counters: it has another clock now.
+    pub fn forget(&mut self, counters: u32) {
+        self.ivcs.remove(&counters);
+    }
+
     /// Applies it to an SVC. An IVC of which nothing is known keeps its rate, and counts as no faster than the slowest.
     #[must_use]
     pub fn steer(&self, mut svc: Svc) -> Svc {

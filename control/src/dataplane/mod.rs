@@ -1,6 +1,7 @@
 //! The eBPF programs and their maps: loaded, pinned, attached, adopted after a restart.
 
 mod attach;
+mod begun;
 mod bpffs;
 mod clsact;
 mod error;

@@ -8,9 +8,15 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use withy_common::maps::{Endpoint, Flows, Split, Svc};
+use withy_common::maps::{Endpoint, Flows, MAX_IVCS, Split, Svc};
 
-use super::{DataplaneError, flows::FlowCounters, tables::converge, wire};
+use super::{
+    DataplaneError,
+    begun::{Begun, taken_over},
+    flows::FlowCounters,
+    tables::converge,
+    wire,
+};
 use crate::bundle::{Steering, keep_shares};
 
 const MAP: &str = "SVCS";
@@ -27,6 +33,7 @@ struct Inner {
     flows: FlowCounters,
     stated: BTreeMap<Endpoint, Svc>,
     steered: BTreeMap<Endpoint, Steering>,
+    begun: Begun,
     /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
     filled: Option<(Endpoint, Option<u32>)>,
 }
@@ -36,7 +43,8 @@ impl Inner {
     fn steered(&self, endpoint: Endpoint) -> Option<Svc> {
         let svc = self.stated.get(&endpoint)?;
         let steering = self.steered.get(&endpoint);
-        let svc = steering.map_or(*svc, |steering| steering.steer(*svc));
+        let svc = self.begun.shifted(endpoint, *svc);
+        let svc = steering.map_or(svc, |steering| steering.steer(svc));
         Some(as_before(&self.map, endpoint, svc))
     }
 
@@ -92,6 +100,7 @@ impl Svcs {
             flows,
             stated: BTreeMap::new(),
             steered: BTreeMap::new(),
+            begun: Begun::default(),
             filled: None,
         })))
     }
@@ -101,17 +110,35 @@ impl Svcs {
     }
 
     /// Makes the map hold exactly `wanted`, steered as before, writing only what differs.
-    pub(super) fn state(&self, wanted: &[(Ipv4Addr, Svc)]) -> Result<(), DataplaneError> {
+    /// `clocks` are the virtual clocks of an SVC, by its index, as they stand `now` by the same clock.
+    pub(super) fn state(
+        &self,
+        wanted: &[(Ipv4Addr, Svc)],
+        clocks: impl Fn(u32) -> Option<[u64; MAX_IVCS]>,
+        now: u64,
+    ) -> Result<(), DataplaneError> {
         let mut inner = self.inner();
-        let wanted = wanted.iter().map(|(address, svc)| (wire(*address), *svc));
-        inner.stated = wanted.collect();
         let Inner {
             stated,
             steered,
             flows,
+            begun,
             ..
         } = &mut *inner;
+        let wanted = wanted.iter().map(|(address, svc)| (wire(*address), *svc));
+        let before = std::mem::replace(stated, wanted.collect());
         steered.retain(|endpoint, _| stated.contains_key(endpoint));
+        begun.retain(stated);
+        for (endpoint, svc) in stated.iter() {
+            for slot in taken_over(before.get(endpoint), svc) {
+                let counters = svc.ivcs[slot].counters;
+                let clock = clocks(svc.index).map_or(0, |clocks| clocks[slot]);
+                begun.begin(*endpoint, counters, now.wrapping_sub(clock));
+                if let Some(steering) = steered.get_mut(endpoint) {
+                    steering.forget(counters);
+                }
+            }
+        }
         let counts = |index| stated.values().any(|svc| svc.index == index);
         flows.retain(counts)?;
         let endpoints = inner.stated.keys();

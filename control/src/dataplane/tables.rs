@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
 };
 use ipnet::Ipv4Net;
+use rustix::time::{ClockId, clock_gettime};
 use withy_common::{
     classes::Classes,
     drops::DropReason,
@@ -98,7 +99,10 @@ impl Tables {
     ///
     /// Fails where the map is full.
     pub fn set_svcs(&mut self, wanted: &[(Ipv4Addr, Svc)]) -> Result<(), DataplaneError> {
-        self.svcs.state(wanted)
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or_default();
+        let clocks = |index| Some(self.states.get(&index, 0).ok()?.clocks);
+        self.svcs.state(wanted, clocks, now)
     }
 
     /// Makes the map of arriving IVCs hold exactly `wanted`, writing only what differs.
