@@ -4,7 +4,8 @@ use crate::{
     drops::DropReason,
     label::mix,
     maps::{Ivc, MAX_IVCS, SLOT_MASK, Svc},
-    schedule::{Best, Clocks, Terms, cost, start},
+    schedule::{Best, Clocks, cost, start},
+    terms::Terms,
 };
 
 /// Chooses the slot of the IVC that carries a flow, by its number.

@@ -23,3 +23,4 @@ pub mod outbound;
 pub mod schedule;
 pub mod scratch;
 pub mod split;
+pub mod terms;

@@ -4,8 +4,9 @@ use crate::{
     drops::DropReason,
     header::LEN,
     maps::{MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, FULL, Terms, book, cost, pick, start},
+    schedule::{Best, Clocks, book, cost, pick, start},
     scratch::Word,
+    terms::{FULL, Terms},
 };
 
 /// The most pieces of one packet.

@@ -13,8 +13,8 @@ use withy_common::{
     label::{Label, Policy},
     maps::{Ivc, SLOT_MASK, Svc, SvcState},
     outbound::{self, Shim},
-    schedule::Terms,
     split::{MAX_PIECES, Piece, Plan, plan},
+    terms::Terms,
 };
 
 use crate::{

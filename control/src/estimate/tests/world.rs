@@ -9,7 +9,8 @@ use std::{
 
 use withy_common::{
     maps::{Ivc, MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, Terms, pick},
+    schedule::{Best, Clocks, pick},
+    terms::Terms,
 };
 
 use super::{
