@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.
@@ -162,6 +162,9 @@ pub struct Ivc {
     pub share: u64,
     /// How long packets of flows that have the IVC for themselves may be queued, in nanoseconds.
     pub alone_ns: u64,
+    /// The time between the departures of two bytes, in 1/1024 nanoseconds; 0 where pieces leave as soon as they are ready, because the link
+    /// has no queue that would hold them until then, or because it is not known what the link carries.
+    pub spacing: u64,
 }
 
 impl Svc {
@@ -298,6 +301,8 @@ pub struct SvcState {
     pub clocks: [u64; MAX_IVCS],
     /// When the last packet was sent that must not wait (`bpf_ktime_get_ns`).
     pub urgent: u64,
+    /// For each slot, when the next piece may leave where departures are spaced out (`bpf_ktime_get_ns`).
+    pub departures: [u64; MAX_IVCS],
 }
 
 impl SvcState {
@@ -429,10 +434,10 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 6 * 4 + 6 * 8);
+        assert_eq!(size_of::<Ivc>(), 6 * 4 + 7 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
         assert_eq!(size_of::<Svc>(), 12 * 4 + 4 * 8 + ivcs + 256);
-        assert_eq!(size_of::<SvcState>(), 8 * (3 + MAX_IVCS));
+        assert_eq!(size_of::<SvcState>(), 8 * (3 + 2 * MAX_IVCS));
         assert_eq!(size_of::<Subnet>(), 8);
         assert_eq!(size_of::<IvcRx>(), 16);
         assert_eq!(size_of::<IvcCounters>(), 48);

@@ -23,6 +23,10 @@ pub trait Clocks {
     ///
     /// Other CPUs may do so at the same time: no cost may be lost.
     fn reserve(&self, slot: usize, from: u64, cost: u64);
+
+    /// Returns when a piece may leave by `slot` that is ready at `now`: when the time that those before it were given is over. It is given
+    /// `spacing`. What holds for [`Self::reserve`] holds here, too.
+    fn depart(&self, slot: usize, now: u64, spacing: u64) -> u64;
 }
 
 /// Returns the time in nanoseconds that an IP packet of `len` bytes occupies the link of `ivc`.
@@ -30,6 +34,19 @@ pub trait Clocks {
 #[must_use]
 pub fn cost(ivc: &Ivc, len: u16) -> u64 {
     (u64::from(len) + u64::from(ivc.overhead)).wrapping_mul(ivc.byte_time) >> 10
+}
+
+/// Returns when an IP packet of `len` bytes is to leave by the IVC in `slot`, by the clock of `now`; nothing where nobody paces.
+///
+/// What is asked is not when the link will be free, as the virtual clock has it: that is corrected by what was measured, and each error of
+/// a measurement would be time in which the link stands idle. So pieces are spaced out at the rate of the link, and are early at the most.
+#[inline(always)]
+pub fn departure<C: Clocks>(clocks: &C, slot: usize, ivc: &Ivc, now: u64, len: u16) -> Option<u64> {
+    if ivc.spacing == 0 {
+        return None;
+    }
+    let bytes = u64::from(len) + u64::from(ivc.overhead);
+    Some(clocks.depart(slot, now, bytes.wrapping_mul(ivc.spacing) >> 10))
 }
 
 /// Returns when an IVC whose clock stands at `clock` could begin to send, in nanoseconds after now.
@@ -162,9 +179,19 @@ pub(crate) mod tests {
         terms
     }
 
-    /// Clocks of one thread.
+    /// Clocks of one thread: the virtual ones, and those by which pieces leave.
     #[derive(Default)]
-    pub(crate) struct TestClocks(pub(crate) [Cell<u64>; MAX_IVCS]);
+    pub(crate) struct TestClocks(
+        pub(crate) [Cell<u64>; MAX_IVCS],
+        pub(crate) [Cell<u64>; MAX_IVCS],
+    );
+
+    fn advance(clock: &Cell<u64>, from: u64, cost: u64) -> u64 {
+        let behind = clock.get().wrapping_sub(from).cast_signed() < 0;
+        let begin = if behind { from } else { clock.get() };
+        clock.set(begin.wrapping_add(cost));
+        begin
+    }
 
     impl Clocks for TestClocks {
         fn read(&self, slot: usize) -> u64 {
@@ -172,10 +199,11 @@ pub(crate) mod tests {
         }
 
         fn reserve(&self, slot: usize, from: u64, cost: u64) {
-            let clock = self.0[slot].get();
-            let behind = clock.wrapping_sub(from).cast_signed() < 0;
-            let begin = if behind { from } else { clock };
-            self.0[slot].set(begin.wrapping_add(cost));
+            advance(&self.0[slot], from, cost);
+        }
+
+        fn depart(&self, slot: usize, now: u64, spacing: u64) -> u64 {
+            advance(&self.1[slot], now, spacing)
         }
     }
 
@@ -218,6 +246,28 @@ pub(crate) mod tests {
             pick(&svc, &clocks, &Best::new(), 0, 100, &by(&svc, 100)),
             Err(DropReason::TxNoIvc)
         );
+    }
+
+    /// A burst leaves at the link's rate, and what comes when that is over leaves at once; a correction of the clock changes nothing.
+    #[test]
+    fn pieces_leave_spaced_out() {
+        let clocks = TestClocks::default();
+        let mut ivc = svc(&[(8_000_000, 1)], Split::Mtu).ivcs[0];
+        let now = u64::MAX - 2_000_000;
+        assert_eq!(departure(&clocks, 0, &ivc, now, 986), None);
+        ivc.spacing = ivc.byte_time;
+        // An interface that has not been used yet has a clock of anything.
+        clocks.1[0].set(now.wrapping_sub(5));
+        for (ready, len, leaves) in [
+            (0_u64, 986, 0_u64),
+            (0, 86, 1_000_000),
+            (500_000, 986, 1_100_000),
+            (9_000_000, 986, 9_000_000),
+        ] {
+            ivc.shift_ns = ready.wrapping_mul(7);
+            let found = departure(&clocks, 0, &ivc, now.wrapping_add(ready), len);
+            assert_eq!(found, Some(now.wrapping_add(leaves)), "{ready}");
+        }
     }
 
     #[test]

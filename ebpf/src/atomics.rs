@@ -83,15 +83,49 @@ impl SharedClocks {
         Self(state)
     }
 
+    /// The word of `slot` in an array of the state.
+    #[inline(always)]
+    fn word(array: *mut [u64; MAX_IVCS], slot: usize) -> *mut u64 {
+        // SAFETY: the mask keeps the slot inside the array, for the verifier to see as well.
+        unsafe { array.cast::<u64>().add(slot & (MAX_IVCS - 1)) }
+    }
+
     #[inline(always)]
     fn clock(&self, slot: usize) -> *mut u64 {
-        // SAFETY: the mask keeps the slot inside the array, for the verifier to see as well.
-        unsafe {
-            (&raw mut (*self.0).clocks)
-                .cast::<u64>()
-                .add(slot & (MAX_IVCS - 1))
-        }
+        // SAFETY: a field of the map's value.
+        Self::word(unsafe { &raw mut (*self.0).clocks }, slot)
     }
+
+    #[inline(always)]
+    fn departure(&self, slot: usize) -> *mut u64 {
+        // SAFETY: a field of the map's value.
+        Self::word(unsafe { &raw mut (*self.0).departures }, slot)
+    }
+}
+
+/// Advances a clock from the later of itself and `from` by `cost`, and returns which that was.
+///
+/// # Safety
+///
+/// `clock` points to an aligned word of a map's value.
+#[inline(always)]
+unsafe fn advance(clock: *mut u64, from: u64, cost: u64) -> u64 {
+    // SAFETY: the caller's.
+    let old = unsafe { fetch_add(clock, cost) };
+    if old.wrapping_sub(from).cast_signed() >= 0 {
+        return old;
+    }
+    // The link had been idle, so the booking begins now. If another CPU booked in between,
+    // it found the clock behind as well and has set it right for both but for one packet.
+    // SAFETY: the caller's.
+    let _ = unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(
+            clock,
+            old.wrapping_add(cost),
+            from.wrapping_add(cost),
+        )
+    };
+    from
 }
 
 impl Clocks for SharedClocks {
@@ -103,20 +137,13 @@ impl Clocks for SharedClocks {
 
     #[inline(always)]
     fn reserve(&self, slot: usize, from: u64, cost: u64) {
-        let clock = self.clock(slot);
         // SAFETY: as above.
-        let old = unsafe { fetch_add(clock, cost) };
-        if old.wrapping_sub(from).cast_signed() < 0 {
-            // The link had been idle, so the booking begins now. If another CPU booked in between,
-            // it found the clock behind as well and has set it right for both but for one packet.
-            // SAFETY: as above.
-            let _ = unsafe {
-                atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(
-                    clock,
-                    old.wrapping_add(cost),
-                    from.wrapping_add(cost),
-                )
-            };
-        }
+        unsafe { advance(self.clock(slot), from, cost) };
+    }
+
+    #[inline(always)]
+    fn depart(&self, slot: usize, now: u64, spacing: u64) -> u64 {
+        // SAFETY: as above, of `departure`.
+        unsafe { advance(self.departure(slot), now, spacing) }
     }
 }

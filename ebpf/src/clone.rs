@@ -15,6 +15,8 @@ pub(crate) enum Awaited {
         len: u32,
         /// The interface that it leaves through.
         ifindex: u32,
+        /// When it leaves (`bpf_ktime_get_ns`); 0 for at once.
+        departure: u64,
     },
     /// It is a copy of a packet, which goes by the IVC in a slot.
     Copy(u32),
@@ -28,6 +30,7 @@ pub(crate) struct Noted {
     len: u32,
     /// The interface of a piece, or the slot of a copy.
     to: u32,
+    departure: u64,
 }
 
 /// The length of no piece.
@@ -50,10 +53,19 @@ impl Awaiting {
     #[inline(always)]
     pub(crate) fn expect(self, awaited: Awaited) {
         let noted = match awaited {
-            Awaited::Piece { len, ifindex } => Noted { len, to: ifindex },
+            Awaited::Piece {
+                len,
+                ifindex,
+                departure,
+            } => Noted {
+                len,
+                to: ifindex,
+                departure,
+            },
             Awaited::Copy(slot) => Noted {
                 len: COPY,
                 to: slot,
+                departure: 0,
             },
         };
         // SAFETY: a value of the map `CLONE`, this CPU's own.
@@ -64,14 +76,18 @@ impl Awaiting {
     #[inline(always)]
     pub(crate) fn take(self) -> Option<Awaited> {
         // SAFETY: as above.
-        let Noted { len, to } = unsafe { *self.0 };
+        let Noted { len, to, departure } = unsafe { *self.0 };
         if len == 0 {
             return None;
         }
         self.forget();
         Some(match len {
             COPY => Awaited::Copy(to),
-            _ => Awaited::Piece { len, ifindex: to },
+            _ => Awaited::Piece {
+                len,
+                ifindex: to,
+                departure,
+            },
         })
     }
 

@@ -3,7 +3,10 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_NET},
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect_neigh, bpf_skb_change_tail},
+    helpers::{
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect_neigh, bpf_skb_change_tail,
+        bpf_skb_set_tstamp,
+    },
     programs::TcContext,
 };
 use withy_common::{
@@ -13,6 +16,7 @@ use withy_common::{
     label::{Label, Policy},
     maps::{Ivc, SLOT_MASK, Svc, SvcState},
     outbound::{self, Shim},
+    schedule::departure,
     split::{MAX_PIECES, Piece, Plan, plan},
     terms::Terms,
 };
@@ -25,12 +29,20 @@ use crate::{
     packet::{ETHERNET, Frame, tc_frame},
 };
 
+/// `BPF_SKB_TSTAMP_DELIVERY_MONO`: a time of the monotonic clock at which a packet is to leave. The bindings' name for it has a number that
+/// changes.
+const DELIVERY_MONO: u32 = 1;
+
 /// Handles what leaves through the bundle device: a packet, or a clone that [`cut`] sent to itself.
 #[inline(always)]
 pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
     let awaiting = Awaiting::here().ok_or(DropReason::TxHelper)?;
     let copy = match awaiting.take() {
-        Some(Awaited::Piece { len, ifindex }) => return trim(ctx, len, ifindex),
+        Some(Awaited::Piece {
+            len,
+            ifindex,
+            departure,
+        }) => return trim(ctx, len, ifindex, departure),
         Some(Awaited::Copy(slot)) => Some(slot),
         None => None,
     };
@@ -93,6 +105,16 @@ impl Run {
     fn clocks(&self) -> SharedClocks {
         // SAFETY: `state` is a value of `SVC_STATES`.
         unsafe { SharedClocks::new(self.state) }
+    }
+
+    /// When a piece of `len` bytes is to leave; 0 for at once. Where nobody vouches for rates, none is held back for them.
+    #[inline(always)]
+    fn departure(&self, slot: u32, ivc: &Ivc, len: u16) -> u64 {
+        if !self.svc.is_steered(self.now) {
+            return 0;
+        }
+        let slot = (slot & SLOT_MASK) as usize;
+        departure(&self.clocks(), slot, ivc, self.now, len).unwrap_or(0)
     }
 
     /// Tells whether there are packets that must not wait; notes it down if this is one.
@@ -267,10 +289,12 @@ fn cut(ctx: &TcContext, run: &Run, whole: Ipv4Header) -> Result<i32, DropReason>
         outbound::address(&mut made, ivc);
         *header(ctx)? = made;
         count_piece(ivc, &made);
+        let departure = run.departure(piece.slot(), ivc, made.total_len());
         if last {
+            leave_at(ctx, departure);
             return Ok(redirect(ivc.ifindex));
         }
-        send_clone(ctx, ivc, piece, run.awaiting)?;
+        send_clone(ctx, ivc, piece, departure, run.awaiting)?;
         offset += piece.payload();
     }
     Err(DropReason::TxTooBig)
@@ -308,6 +332,7 @@ fn send_clone(
     ctx: &TcContext,
     ivc: &Ivc,
     piece: Piece,
+    departure: u64,
     awaiting: Awaiting,
 ) -> Result<(), DropReason> {
     // SAFETY: the context is valid while the program runs.
@@ -315,6 +340,7 @@ fn send_clone(
     awaiting.expect(Awaited::Piece {
         len: ETHERNET as u32 + u32::from(LEN + piece.payload()),
         ifindex: ivc.ifindex,
+        departure,
     });
     let sent = ctx.clone_redirect(device, 0);
     // If the clone went astray, the next packet must not be taken for it.
@@ -326,13 +352,27 @@ fn send_clone(
 
 /// Cuts a clone, whose header is a piece's already, to that piece's length and steers it.
 #[inline(always)]
-fn trim(ctx: &TcContext, len: u32, ifindex: u32) -> Result<i32, DropReason> {
+fn trim(ctx: &TcContext, len: u32, ifindex: u32, departure: u64) -> Result<i32, DropReason> {
     // SAFETY: the context is valid while the program runs.
     let result = unsafe { bpf_skb_change_tail(ctx.as_ptr().cast::<__sk_buff>(), len, 0) };
     if result != 0 {
         return Err(DropReason::TxHelper);
     }
+    leave_at(ctx, departure);
     Ok(redirect(ifindex))
+}
+
+/// Has the queue of the link hold a packet until `departure`, unless that is 0.
+///
+/// A time that is set in this way survives the redirect (`skb_clear_tstamp`), and a time in the field of the context would not. A queue
+/// that knows nothing of departure times ignores it.
+#[inline(always)]
+fn leave_at(ctx: &TcContext, departure: u64) {
+    if departure != 0 {
+        let skb = ctx.as_ptr().cast::<__sk_buff>();
+        // SAFETY: the context is valid while the program runs.
+        let _ = unsafe { bpf_skb_set_tstamp(skb, departure, DELIVERY_MONO) };
+    }
 }
 
 /// Sends out of a link, whatever the routing table says: NDR.

@@ -9,6 +9,7 @@ mod clones;
 mod inbound;
 mod lan;
 mod outbound;
+mod pacing;
 mod packets;
 mod policies;
 mod reassembly;

@@ -31,7 +31,13 @@ pub(crate) struct Rig {
 pub(crate) struct Outcome {
     pub(crate) verdict: u32,
     pub(crate) packet: Vec<u8>,
+    /// When a packet of a TC program is to leave, by the monotonic clock in nanoseconds; 0 for at once.
+    pub(crate) departure: u64,
 }
+
+/// The length of `__sk_buff`, the context of TC programs, and the place of its `tstamp` (`linux/bpf.h`).
+const CONTEXT: usize = 192;
+const TSTAMP: usize = 152;
 
 /// Returns the address of local link `slot`.
 pub(crate) fn local(slot: u8) -> Ipv4Addr {
@@ -76,6 +82,7 @@ impl Rig {
                 shift_ns: 0,
                 share: byte_time,
                 alone_ns: 0,
+                spacing: 0,
             };
             let key = IvcKey {
                 source: wire(remote(slot)),
@@ -107,16 +114,23 @@ impl Rig {
 
     /// Lets all IVCs leave through the interface `ifindex`.
     pub(crate) fn lead_to(&mut self, ifindex: u32) {
+        self.change(|svc| {
+            for ivc in &mut svc.ivcs {
+                ivc.ifindex = ifindex;
+            }
+        });
+    }
+
+    /// Changes the tunnel.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Svc)) {
         let mut svcs = self.tables.svcs().unwrap();
-        for ivc in svcs.iter_mut().flat_map(|(_, svc)| &mut svc.ivcs) {
-            ivc.ifindex = ifindex;
-        }
+        change(&mut svcs[0].1);
         self.tables.set_svcs(&svcs).unwrap();
     }
 
     /// Runs a program on a packet.
     pub(crate) fn run(&self, program: &'static str, packet: &[u8]) -> Outcome {
-        let mut out = vec![0; 16_384];
+        let (mut out, mut context) = (vec![0; 16_384], [0; CONTEXT]);
         let mut options = TestRunOptions::new();
         options.data_in = Some(packet);
         options.data_out = Some(&mut out);
@@ -124,15 +138,18 @@ impl Rig {
         let result = match program {
             Program::Xdp(program) => <Xdp as TestRun>::test_run(program, options),
             Program::SchedClassifier(program) => {
+                options.ctx_out = Some(&mut context);
                 <SchedClassifier as TestRun>::test_run(program, options)
             }
             other => panic!("{other:?} cannot be run on a packet"),
         }
         .unwrap();
         out.truncate(result.data_size_out as usize);
+        let tstamp = context[TSTAMP..].first_chunk().unwrap();
         Outcome {
             verdict: result.return_value,
             packet: out,
+            departure: u64::from_ne_bytes(*tstamp),
         }
     }
 
