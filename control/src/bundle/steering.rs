@@ -56,12 +56,20 @@ impl Steering {
         self.ivcs.remove(&counters);
     }
 
+    /// Whether pieces leave an SVC's IVC at a rate, at the time `now` of the kernel's monotonic clock: the IVC is `stated` so.
+    pub fn is_paced(&self, stated: &Ivc, now: Duration) -> bool {
+        let term = self.ivcs.get(&stated.counters);
+        stated.spacing > 0
+            && nanoseconds(now) <= self.until_ns
+            && term.is_some_and(|term| term.leave.is_some())
+    }
+
     /// Applies it to an SVC. An IVC of which nothing is known keeps its rate, and counts as no faster than the slowest.
     #[must_use]
     pub fn steer(&self, mut svc: Svc) -> Svc {
         let slowest = self.ivcs.values().map(|term| term.latency).max();
         let Some(slowest) = slowest else {
-            return svc;
+            return unsteered(svc);
         };
         for ivc in svc.ivcs.iter_mut().filter(|ivc| ivc.mtu > 0) {
             match self.ivcs.get(&ivc.counters) {
@@ -71,8 +79,12 @@ impl Steering {
                     ivc.latency_ns = nanoseconds(term.latency);
                     ivc.shift_ns = term.shift.cast_unsigned();
                     ivc.alone_ns = nanoseconds(term.alone);
+                    ivc.spacing = match term.leave {
+                        Some(leave) if ivc.spacing > 0 => Ivc::pace(leave).0,
+                        _ => 0,
+                    };
                 }
-                None => ivc.latency_ns = nanoseconds(slowest),
+                None => (ivc.latency_ns, ivc.spacing) = (nanoseconds(slowest), 0),
             }
         }
         (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
@@ -89,6 +101,14 @@ impl Steering {
         }
         svc
     }
+}
+
+/// An SVC of which nothing is known: nobody says at which rates pieces are to leave.
+pub fn unsteered(mut svc: Svc) -> Svc {
+    for ivc in &mut svc.ivcs {
+        ivc.spacing = 0;
+    }
+    svc
 }
 
 /// By how much a rate must have changed, up or down, for flows that stay on IVCs to be shared out anew.
@@ -130,6 +150,7 @@ mod tests {
             let (byte_time, rate) = Ivc::pace(1_000_000);
             (ivc.counters, ivc.mtu) = (10 + slot, if slot == 2 { 0 } else { 1500 });
             (ivc.byte_time, ivc.rate, ivc.latency_ns) = (byte_time, rate, 7);
+            ivc.spacing = byte_time;
         }
         let svc = Svc::new(1, 0, Split::Mtu, 100, ivcs);
         let term = Term {
@@ -138,6 +159,7 @@ mod tests {
             shift: -3,
             bonded: true,
             alone: Duration::from_nanos(60),
+            leave: Some(4_000_000),
         };
         let plan = Plan {
             horizon: Duration::from_nanos(900),
@@ -173,7 +195,13 @@ mod tests {
             Duration::ZERO,
             |_| None,
         );
-        assert_eq!(nothing.steer(svc), svc);
+        assert_eq!(nothing.steer(svc), unsteered(svc));
+        // Nobody knows at which rate the other should leave.
+        let spacings = [0, 1].map(|slot: usize| steered.ivcs[slot].spacing);
+        assert_eq!(spacings, [Ivc::pace(4_000_000).0, 0]);
+        let mut unpaced = svc;
+        unpaced.ivcs[0].spacing = 0;
+        assert_eq!(steering.steer(unpaced).ivcs[0].spacing, 0);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::{
     fmt,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use withy_common::maps::{Endpoint, Flows, MAX_IVCS, Split, Svc};
+use withy_common::maps::{Endpoint, Flows, Ivc, MAX_IVCS, Split, Svc};
 
 use super::{
     DataplaneError,
@@ -17,7 +18,7 @@ use super::{
     tables::converge,
     wire,
 };
-use crate::bundle::{Steering, keep_shares};
+use crate::bundle::{Steering, keep_shares, unsteered};
 
 const MAP: &str = "SVCS";
 
@@ -44,7 +45,10 @@ impl Inner {
         let svc = self.stated.get(&endpoint)?;
         let steering = self.steered.get(&endpoint);
         let svc = self.begun.shifted(endpoint, *svc);
-        let svc = steering.map_or(svc, |steering| steering.steer(svc));
+        let svc = match steering {
+            Some(steering) => steering.steer(svc),
+            None => unsteered(svc),
+        };
         Some(as_before(&self.map, endpoint, svc))
     }
 
@@ -188,6 +192,14 @@ impl Svcs {
         inner.flows.of(svc.index)
     }
 
+    /// Whether pieces leave by an IVC of an SVC at a rate.
+    #[must_use]
+    pub fn is_paced(&self, endpoint: Ipv4Addr, stated: &Ivc, now: Duration) -> bool {
+        let inner = self.inner();
+        let steering = inner.steered.get(&wire(endpoint));
+        steering.is_some_and(|steering| steering.is_paced(stated, now))
+    }
+
     /// Steers an SVC otherwise from now on; nothing happens if there is none.
     ///
     /// # Errors
@@ -226,7 +238,7 @@ impl Svcs {
 
 #[cfg(test)]
 mod tests {
-    use withy_common::maps::{Ivc, MAX_IVCS};
+    use withy_common::maps::MAX_IVCS;
 
     use super::*;
 

@@ -99,6 +99,9 @@ pub struct Term {
     pub bonded: bool,
     /// How long packets of flows that have the IVC for themselves may be queued.
     pub alone: Duration,
+    /// At which rate pieces are to leave, where something holds them until then, in bits per second; none while it is not known what
+    /// the link carries.
+    pub leave: Option<u64>,
 }
 
 /// The IVCs of an SVC, by whatever they are known by.
@@ -212,6 +215,7 @@ impl<K: Ord + Clone> Bond<K> {
                 shift: ivc.shift,
                 bonded: self.bonded.has(&key),
                 alone: duration(alone(&ivc, level.least)),
+                leave: ivc.leave.map(bits),
             };
             (key, term)
         });

@@ -16,6 +16,8 @@ const EASY: f64 = 0.97;
 const LITTLE: f64 = 0.7;
 /// How long what was sent since the last mark may take, in seconds, if that mark's delay is to count as the network's own.
 const NOTHING: f64 = 0.002;
+/// At which part of the rate pieces leave while the link's own queue is not empty.
+const DRAINS: f64 = 0.95;
 /// The shortest trial, in seconds, and in packets.
 const TRIAL: (f64, f64) = (0.02, 4.0);
 /// How much longer than chance makes it the virtual queue must be for a trial, in seconds.
@@ -32,6 +34,9 @@ pub struct Estimate {
     pub rate: f64,
     /// At which rate the scheduler is to send, in bytes per second.
     pub pace: f64,
+    /// At which rate pieces are to leave where something holds them until then, in bytes per second; none as long as nothing is known of the
+    /// rate.
+    pub leave: Option<f64>,
     /// The latency while empty, in seconds, against the other side's clock.
     pub latency: f64,
     /// The smallest round-trip time, in seconds.
@@ -129,22 +134,30 @@ impl Ivc {
     /// A mark is sent.
     pub(super) fn sent(&mut self, number: u32, present: &Present) {
         let (at, bytes, queue) = self.account.note(present);
+        let leaves = present.leaves.as_secs_f64();
+        let held = present.leaves > present.at;
         if queue > 0.0 {
             self.rate.wanted(at);
         }
-        if self.may_try(queue, at) {
-            self.trials.begin(number, at);
+        if self.may_try(queue, at) && (!held || self.trials.is_rested(leaves)) {
+            self.trials.begin(number, leaves);
         }
         let packets = TRIAL.1 * PACKET / self.rate.pace(self.trials.gain());
         let length = self.jitter.spread().max(packets).max(TRIAL.0);
-        self.trials.step(number, at, length);
+        self.trials.step(number, leaves, length);
         self.set_pace();
         self.marks.sent(Mark {
             number,
-            at,
+            at: leaves,
             bytes,
             idle: self.account.idle - queue.min(0.0),
-            gain: self.account.pace / self.rate.value(),
+            // What leaves too fast makes a queue that was not there, until the link is seen to carry it.
+            gain: if held {
+                1.0
+            } else {
+                self.account.pace / self.rate.value()
+            },
+            held,
             answer: None,
         });
     }
@@ -218,7 +231,7 @@ impl Ivc {
             if self.rate.conclude(known, first, place) {
                 self.trials.succeeded();
             } else {
-                self.trials.failed(mark.number);
+                self.trials.failed(mark.number, mark.at);
             }
         }
         if !alone {
@@ -290,6 +303,7 @@ impl Ivc {
         Some(Estimate {
             rate,
             pace,
+            leave: self.leave(pace, answer.busy),
             latency,
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
@@ -302,6 +316,16 @@ impl Ivc {
             confidence: self.rate.confidence(),
             stated: self.rate.is_stated(),
         })
+    }
+
+    /// At which rate pieces are to leave, if `pace` is what is booked.
+    fn leave(&self, pace: f64, busy: bool) -> Option<f64> {
+        match self.rate.confidence() {
+            // Whatever is tried is to show what the link does with it.
+            Confidence::Unknown => None,
+            Confidence::Measured | Confidence::Old if busy => Some(DRAINS * pace),
+            Confidence::Measured | Confidence::Old => Some(pace),
+        }
     }
 
     /// The scheduler has been programmed with this.

@@ -25,6 +25,8 @@ pub(super) struct Mark {
     pub(super) idle: f64,
     /// By how much faster than the estimate is sent after it.
     pub(super) gain: f64,
+    /// Whether it was held back before the link.
+    pub(super) held: bool,
     pub(super) answer: Option<Answer>,
 }
 

@@ -15,6 +15,9 @@ const LEAST: f64 = 12_500.0;
 /// Over how long it is measured, in seconds, and over how many packets at least.
 const WINDOW: (f64, f64) = (0.08, 0.5);
 const PACKETS: f64 = 12.0;
+/// And for how long the queue of a link that is paced must last, in seconds: it is not there but for a wrong rate, and what passes by itself was
+/// something else, of which nothing is learnt. (Elsewhere there is always a queue, and what was lowered too far is raised by the next mark.)
+const LASTING: f64 = 0.3;
 /// What differs by more than this part is another rate; what differs by less may be chance.
 const ANOTHER: f64 = 0.1;
 /// How much more than by chance is lost where a queue is full.
@@ -157,6 +160,7 @@ impl Rate {
         let packets = PACKETS * PACKET / self.value();
         let window = (8.0 * known.jitter.spread())
             .max(packets)
+            .max(if newest.held { LASTING } else { 0.0 })
             .clamp(WINDOW.0, WINDOW.1);
         let (from, busy) = stretch(known.marks, place, window);
         let Some(from) = from else { return };

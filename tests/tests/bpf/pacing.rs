@@ -8,11 +8,11 @@ use crate::{
     rig::{ENDPOINTS, REDIRECT, Rig},
 };
 
-/// The links' rate, so slow that a burst is over before its second packet may leave: 8 ms for a byte more than a thousand.
-const RATE: u64 = 1_000_000;
+/// The links' rate, so slow that a burst is over before its second packet may leave: a thousand bytes take 80 ms.
+const RATE: u64 = 100_000;
 /// The time that an IP packet takes on such a link, in nanoseconds, with its Ethernet header.
 const fn cost(len: u64) -> u64 {
-    (len + 14) * 8_000
+    (len + 14) * 80_000
 }
 
 /// Two links that are paced, or as `change` has it.

@@ -103,6 +103,17 @@ fn lane(gauged: &Gauged) -> Lane {
 struct Load {
     bytes: u64,
     at: Option<Duration>,
+    /// When the last keepalive left.
+    left: Duration,
+}
+
+/// How a keepalive is to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// When it is to leave, if it is to be held until then.
+    pub(super) leaves: Option<Duration>,
+    /// After which time there should be another, if there is load.
+    pub(super) interval: Option<Duration>,
 }
 
 impl Load {
@@ -180,15 +191,15 @@ impl Gauge {
         }
     }
 
-    /// This side is about to say something on an IVC; returns after which time there should be another word, if there is load.
+    /// This side is about to say something on an IVC; returns how.
     pub(super) fn sent(
         &mut self,
         plan: &Plan,
         id: &IvcId,
         message: &Message,
         now: Duration,
-    ) -> Option<Duration> {
-        let (present, _) = self.present(plan, id, now)?;
+    ) -> Option<Sent> {
+        let (mut present, _) = self.present(plan, id, now)?;
         let tunnel = self.tunnels.get_mut(&id.0)?;
         let load = tunnel.loads.entry(id.clone()).or_default();
         if present.bytes.saturating_sub(load.bytes) > LOAD && load.bytes > 0 {
@@ -196,9 +207,24 @@ impl Gauge {
         }
         load.bytes = present.bytes.max(1);
         let current = load.is_current(now);
+        let held = present.leaves > now;
+        if held {
+            // Where data may leave earlier than was thought, a keepalive still does not overtake another.
+            present.leaves = present.leaves.max(load.left);
+        }
+        load.left = present.leaves;
         tunnel.bond.sent(id, message.sequence, &present);
         self.touched.insert(id.0);
-        current.then(|| tunnel.bond.interval(id))
+        Some(Sent {
+            leaves: held.then_some(present.leaves),
+            interval: current.then(|| tunnel.bond.interval(id)),
+        })
+    }
+
+    /// When what is sent over an IVC now is to leave, if it is to go the way of the data and be held until then.
+    pub(super) fn leaves(&self, plan: &Plan, id: &IvcId, now: Duration) -> Option<Duration> {
+        let (present, _) = self.present(plan, id, now)?;
+        (present.leaves > now).then_some(present.leaves)
     }
 
     /// Programs the scheduler with what is new; returns what is known of the tunnels and IVCs that this is about.
@@ -313,8 +339,18 @@ impl Gauge {
             at: now,
             bytes: volume(bytes, pieces, overhead),
             ahead: clock.wrapping_sub(nanoseconds).cast_signed(),
+            leaves: self.departure(id, &svc, place, now)?,
         };
         Some((present, overhead))
+    }
+
+    /// When a packet leaves that is handed over now, behind those that have been counted.
+    fn departure(&self, id: &IvcId, svc: &Svc, place: usize, now: Duration) -> Option<Duration> {
+        if !self.svcs.is_paced(id.0, &svc.ivcs[place], now) {
+            return Some(now);
+        }
+        let next = self.meters.state(svc.index)?.departures[place];
+        Some(now.max(Duration::from_nanos(next)))
     }
 }
 

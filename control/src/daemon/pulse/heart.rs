@@ -175,8 +175,8 @@ impl Heart {
         for mut due in due {
             due.message.load = shared.loads().say(&due.id, now());
             due.message.keeps = self.keeps(plan, due.id.0);
-            self.mark(plan, &due);
-            self.send(plan, &due);
+            let leaves = self.mark(plan, &due);
+            self.send(plan, &due, leaves);
         }
         self.fill(plan);
         let apart = self.ties.as_ref().map(|ties| &*ties.apart);
@@ -262,12 +262,15 @@ impl Heart {
         repair.agree(endpoint, Agreed { keeps, round_trip });
     }
 
-    /// Makes a keepalive a mark in the data.
-    fn mark(&mut self, plan: &Plan, due: &Due) {
-        if due.message.length == Message::LENGTH {
-            let interval = self.gauge.sent(plan, &due.id, &due.message, now());
-            self.shared.liveness().load(&due.id, interval);
+    /// Makes a keepalive a mark in the data; returns when it is to leave, if it has to wait as data does.
+    fn mark(&mut self, plan: &Plan, due: &Due) -> Option<Duration> {
+        if due.message.length > Message::LENGTH {
+            return self.gauge.leaves(plan, &due.id, now());
         }
+        let sent = self.gauge.sent(plan, &due.id, &due.message, now());
+        let sent = sent.unwrap_or_default();
+        self.shared.liveness().load(&due.id, sent.interval);
+        sent.leaves
     }
 
     fn tell(&mut self, plan: &Plan, silent: BTreeSet<IvcId>) {
@@ -284,7 +287,7 @@ impl Heart {
         let _ = self.changes.try_send(());
     }
 
-    fn send(&self, plan: &Plan, due: &Due) {
+    fn send(&self, plan: &Plan, due: &Due, leaves: Option<Duration>) {
         let (tunnel, link, remote) = &due.id;
         let (Some((_, local, socket)), Some(keys)) =
             (self.sockets.get(link), plan.keys.get(tunnel))
@@ -295,7 +298,7 @@ impl Heart {
             return;
         };
         // A keepalive that cannot leave is as good as lost, and the other side will notice.
-        if let Err(error) = socket.send_esp(*remote, &bytes, due.message.length) {
+        if let Err(error) = socket.send_esp(*remote, &bytes, due.message.length, leaves) {
             debug!(%error, %link, %remote, "no keepalive");
         }
     }

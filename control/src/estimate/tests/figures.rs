@@ -18,7 +18,9 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(world: World, models: &[Model]) -> Self {
+    pub(super) fn new(mut world: World, models: &[Model]) -> Self {
+        // Those that are held are noted when they leave.
+        world.packets.sort_by_key(|packet| packet.0);
         Self {
             world,
             models: models.to_vec(),

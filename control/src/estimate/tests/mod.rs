@@ -10,6 +10,7 @@ mod changes;
 mod far;
 mod figures;
 mod link;
+mod paced;
 mod properties;
 mod senders;
 mod spare;

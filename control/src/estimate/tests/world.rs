@@ -9,7 +9,7 @@ use std::{
 
 use withy_common::{
     maps::{Ivc, MAX_IVCS, Split, Svc},
-    schedule::{Best, Clocks, pick},
+    schedule::{Best, Clocks, departure, pick},
     terms::Terms,
 };
 
@@ -42,6 +42,10 @@ enum Event {
     Reported(usize, Word),
     /// A source wants to send.
     Wake(usize),
+    /// A packet leaves that was held: its link and source, which it is, and when it was sent.
+    Leaves(usize, usize, u64, Time),
+    /// So does a keepalive.
+    MarkLeaves(usize, u32),
     /// A source hears that a packet has arrived.
     Acknowledged(usize, u64),
     /// Others send on a link: which, and the bits per second until when.
@@ -56,9 +60,16 @@ struct Word {
     read: Time,
 }
 
-/// Clocks of one thread.
+/// Clocks of one thread: the virtual ones, and those by which packets leave.
 #[derive(Debug, Default)]
-struct OneThread([Cell<u64>; MAX_IVCS]);
+struct OneThread([Cell<u64>; MAX_IVCS], [Cell<u64>; MAX_IVCS]);
+
+fn advance(clock: &Cell<u64>, from: u64, cost: u64) -> u64 {
+    let behind = clock.get().wrapping_sub(from).cast_signed() < 0;
+    let begin = if behind { from } else { clock.get() };
+    clock.set(begin.wrapping_add(cost));
+    begin
+}
 
 impl Clocks for OneThread {
     fn read(&self, slot: usize) -> u64 {
@@ -66,10 +77,11 @@ impl Clocks for OneThread {
     }
 
     fn reserve(&self, slot: usize, from: u64, cost: u64) {
-        let clock = self.0[slot].get();
-        let behind = clock.wrapping_sub(from).cast_signed() < 0;
-        let begin = if behind { from } else { clock };
-        self.0[slot].set(begin.wrapping_add(cost));
+        advance(&self.0[slot], from, cost);
+    }
+
+    fn depart(&self, slot: usize, now: u64, spacing: u64) -> u64 {
+        advance(&self.1[slot], now, spacing)
     }
 }
 
@@ -87,6 +99,8 @@ struct Path {
     /// The bytes sent at the last keepalive, and when there was load.
     told: u64,
     loaded: Time,
+    /// When the last keepalive left.
+    left: Time,
 }
 
 /// What a link did in a period.
@@ -127,6 +141,8 @@ pub(super) struct World {
     skew: f64,
     /// From when on the other side says nothing.
     pub(super) mute: Time,
+    /// Whether packets are held until the time at which they are to leave.
+    pub(super) paced: bool,
 }
 
 fn volume(len: u16) -> u64 {
@@ -148,6 +164,7 @@ impl World {
                 number: 0,
                 told: 0,
                 loaded: 0,
+                left: 0,
             })
             .collect();
         let mut world = Self {
@@ -170,6 +187,7 @@ impl World {
             ahead: random.u64(0..1_000 * SECOND),
             skew: 0.0,
             mute: Time::MAX,
+            paced: false,
             random,
         };
         let caps = (0..models.len()).map(|path| (path, None));
@@ -242,6 +260,8 @@ impl World {
             }
             Event::Wake(source) if self.waking[source] == self.now => self.wake(source),
             Event::Wake(_) => {}
+            Event::Leaves(path, source, packet, sent) => self.leave(path, source, packet, sent),
+            Event::MarkLeaves(path, mark) => self.mark_leaves(path, mark),
             Event::Acknowledged(source, number) => {
                 self.sources[source].acknowledged(number, self.now);
                 self.wake(source);
@@ -261,6 +281,16 @@ impl World {
             at: Duration::from_nanos(BOOT + self.now),
             bytes: self.paths[path].sent,
             ahead: self.clocks.read(path).wrapping_sub(self.now).cast_signed(),
+            leaves: Duration::from_nanos(BOOT + self.leaves(path)),
+        }
+    }
+
+    /// When a packet leaves that is handed over now.
+    fn leaves(&self, path: usize) -> Time {
+        if self.svc.ivcs[path].spacing > 0 {
+            self.now.max(self.clocks.1[path].get())
+        } else {
+            self.now
         }
     }
 
@@ -278,8 +308,14 @@ impl World {
     }
 
     fn tick(&mut self, number: usize) {
-        let present = self.present(number);
+        let mut present = self.present(number);
+        let mut leaves = self.leaves(number);
         let path = &mut self.paths[number];
+        if leaves > self.now {
+            leaves = leaves.max(path.left);
+            present.leaves = Duration::from_nanos(BOOT + leaves);
+        }
+        path.left = leaves;
         if present.bytes > path.told + 3 * volume(PACKET) {
             path.loaded = self.now;
         }
@@ -287,14 +323,22 @@ impl World {
         path.number += 1;
         let mark = path.number;
         self.bond.sent(&number, mark, &present);
+        if leaves > self.now {
+            self.at(leaves, Event::MarkLeaves(number, mark));
+        } else {
+            self.mark_leaves(number, mark);
+        }
+        self.program();
+        let next = self.now + self.interval(number);
+        self.at(next, Event::Tick(number));
+    }
+
+    fn mark_leaves(&mut self, number: usize, mark: u32) {
         let path = &mut self.paths[number];
         let fate = path.link.offer(self.now, MARK);
         if let Some(arrival) = fate.and_then(|fate| fate.arrival) {
             path.marks.push_back((arrival, mark));
         }
-        self.program();
-        let next = self.now + self.interval(number);
-        self.at(next, Event::Tick(number));
     }
 
     fn their_tick(&mut self, number: usize) {
@@ -350,6 +394,10 @@ impl World {
                 rate,
                 latency_ns: term.latency.as_nanos() as u64,
                 shift_ns: term.shift.cast_unsigned(),
+                spacing: match term.leave.filter(|_| self.paced) {
+                    Some(leave) => Ivc::pace(leave).0,
+                    None => 0,
+                },
                 ..Ivc::default()
             };
         }
@@ -402,6 +450,17 @@ impl World {
         };
         let slot = slot as usize;
         self.paths[slot].sent += volume(PACKET);
+        match departure(&self.clocks, slot, &self.svc.ivcs[slot], now, PACKET) {
+            Some(leaves) if leaves > now => {
+                self.at(leaves, Event::Leaves(slot, source, packet, now));
+            }
+            _ => self.leave(slot, source, packet, now),
+        }
+    }
+
+    /// A packet that was sent by a source leaves.
+    fn leave(&mut self, slot: usize, source: usize, packet: u64, sent: Time) {
+        let now = self.now;
         let Some(fate) = self.paths[slot].link.offer(now, volume(PACKET)) else {
             self.overflowed += 1;
             return;
@@ -411,7 +470,7 @@ impl World {
         if let Some(arrival) = fate.arrival {
             self.figures(slot, arrival).bytes += volume(PACKET);
             self.paths[slot].coming.push_back((arrival, volume(PACKET)));
-            self.packets.push((now, arrival));
+            self.packets.push((sent, arrival));
             if let Some(back) = self.sources[source].hears_after() {
                 self.at(arrival + back, Event::Acknowledged(source, packet));
             }
