@@ -7,8 +7,8 @@ use std::{
 };
 
 use withy::config::{
-    self, Loaded, Manual, Mss, Rate, Receive, Resend, Resequence, Setting, Severity, SplitPolicy,
-    Suite, Tunnel,
+    self, Loaded, Manual, Mss, Pacing, Rate, Receive, Resend, Resequence, Setting, Severity,
+    SplitPolicy, Suite, Tunnel,
 };
 
 mod keys;
@@ -62,6 +62,7 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!((link.rate.up, link.rate.down), (mbit("1.5"), mbit("1.5")));
     assert_eq!((link.overhead, link.receive), (14, Receive::Auto));
+    assert_eq!(link.pacing, Pacing::Auto);
     let times = (link.probe.interval.duration(), link.probe.idle.duration());
     let ms = Duration::from_millis;
     assert_eq!((link.metered, times), (false, (ms(100), ms(100))));
@@ -93,7 +94,7 @@ fn what_is_written_is_taken() {
         )
         .replace(
             "rate: 1.5 Mbit/s,",
-            "isp: I, address: 203.0.113.2, next_hop: 203.0.113.1, overhead: 0, receive: tc, metered: true, probe: {interval: 50 ms},
+            "isp: I, address: 203.0.113.2, next_hop: 203.0.113.1, overhead: 0, receive: tc, pacing: off, metered: true, probe: {interval: 50 ms},
             mtu: 1500, rate: {up: 20 Mbit/s, down: 80 Mbit/s},",
         )
         .replace(
@@ -117,6 +118,7 @@ fn what_is_written_is_taken() {
     assert_eq!(link.next_hop, Setting::Fixed(Ipv4Addr::new(203, 0, 113, 1)));
     assert_eq!((link.rate.up, link.rate.down), (mbit("20"), mbit("80")));
     assert_eq!((link.overhead, link.receive), (0, Receive::Tc));
+    assert_eq!(link.pacing, Pacing::Off);
     let times = [link.probe.interval, link.probe.idle].map(config::Delay::as_micros);
     assert_eq!((link.metered, times), (true, [50_000, 5_000_000]));
     let tunnel = &config.tunnels["b"];

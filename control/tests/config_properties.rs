@@ -169,7 +169,10 @@ fn link() -> impl Strategy<Value = String> {
         ),
         field("mtu", &["auto", "576", "9216"]),
         field("overhead", &["0", "14", "255"]),
-        field("receive", &["auto", "xdp", "tc"]),
+        (
+            field("receive", &["auto", "xdp", "tc"]),
+            field("pacing", &["auto", "off"]),
+        ),
         field("next_hop", &["auto", "203.0.113.1"]),
         field("metered", &["true", "false"]),
         field(
@@ -177,8 +180,8 @@ fn link() -> impl Strategy<Value = String> {
             &["{}", "{interval: 20 ms}", "{idle: 10 s}", "{interval: 1 s, idle: 1 s}"],
         ),
     )
-        .prop_map(|(rate, latency, isp, mtu, overhead, receive, hop, metered, probe)| {
-            format!("rate: {rate}, latency: {latency}{isp}{mtu}{overhead}{receive}{hop}{metered}{probe}")
+        .prop_map(|(rate, latency, isp, mtu, overhead, (receive, pacing), hop, metered, probe)| {
+            format!("rate: {rate}, latency: {latency}{isp}{mtu}{overhead}{receive}{pacing}{hop}{metered}{probe}")
         })
 }
 

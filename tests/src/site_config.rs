@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use withy::config::{EngineChoice, Receive, Resend, Resequence, SplitPolicy, Suite};
+use withy::config::{EngineChoice, Pacing, Receive, Resend, Resequence, SplitPolicy, Suite};
 
 use crate::lab::{LAN_DEVICE, Lab, Link, Site};
 
@@ -51,6 +51,8 @@ pub struct TunnelSpec {
     pub resend: Resend,
     /// Where links receive.
     pub receive: Receive,
+    /// Whether packets leave at the links' rates.
+    pub pacing: Pacing,
     /// Which links make an IVC.
     pub pairing: Pairing,
     /// The bound of the virtual queues; the product's own where nothing is said.
@@ -74,6 +76,7 @@ impl Default for TunnelSpec {
             classes: "",
             resend: Resend::Auto,
             receive: Receive::Auto,
+            pacing: Pacing::Auto,
             pairing: Pairing::Straight,
             queue: None,
             keying: Keying::Manual,
@@ -242,8 +245,9 @@ impl TunnelSpec {
             String::new()
         };
         format!(
-            "  {name}:\n    interface: {name}\n    receive: {}\n{figures}",
+            "  {name}:\n    interface: {name}\n    receive: {}\n    pacing: {}\n{figures}",
             self.receive,
+            self.pacing,
             name = link.name(),
         )
     }

@@ -179,8 +179,23 @@ fn link_status(view: &View<'_>, name: &LinkName, link: &LinkView) -> LinkStatus 
         next_hop: link.next_hop,
         mtu: link.interface.as_ref().map(|interface| interface.mtu),
         receive: view.receive.get(name).map(|word| (*word).to_owned()),
+        unpaced: unpaced(view, name, link),
         since: view.since.get(name).copied().unwrap_or(view.started),
     }
+}
+
+/// Why packets do not leave at the link's rate; nothing if they do.
+fn unpaced(view: &View<'_>, name: &LinkName, link: &LinkView) -> Option<String> {
+    if !link.pacing.is_paced() {
+        return Some(link.pacing.to_string());
+    }
+    let mut ivcs = view.running.values().flat_map(|tunnel| {
+        let ivcs = tunnel.ivcs.iter().filter(|ivc| ivc.link == *name);
+        ivcs.map(|ivc| view.estimates.get(&ident(tunnel, ivc)))
+    });
+    let is_known = |gauged: Option<&Gauged>| gauged.is_some_and(|it| it.estimate.leave.is_some());
+    let known = ivcs.any(is_known);
+    (!known).then(|| "it is not known yet what it carries".to_owned())
 }
 
 fn tunnel_status(

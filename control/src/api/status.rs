@@ -60,6 +60,8 @@ pub struct LinkStatus {
     pub mtu: Option<u32>,
     /// Where it receives: `xdp` or `tc`.
     pub receive: Option<String>,
+    /// Why packets do not leave at its rate, but as they come; nothing if they do.
+    pub unpaced: Option<String>,
     /// Since when it has been in this state, in seconds since the epoch.
     pub since: u64,
 }

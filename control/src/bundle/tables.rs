@@ -181,6 +181,8 @@ fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: 
         local: wire(address),
         ifindex: interface.index,
         mtu,
+        // At which rate, the steering says.
+        spacing: if view.pacing.is_paced() { byte_time } else { 0 },
         ..idle
     }
 }

@@ -12,8 +12,8 @@ use super::{
     key::KeyMaterial,
     keying::{Endpoints, Ivc, Manual, Negotiated, Peer, Rekey, Sa},
     model::{
-        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive, Resend,
-        Resequence, SplitPolicy, TrafficPolicy, Truth, Tunnel,
+        EngineChoice, Gateway, Identity, Limits, Link, Metrics, Pacing, Probe, Rates, Receive,
+        Resend, Resequence, SplitPolicy, TrafficPolicy, Truth, Tunnel,
     },
     sink::{At, Located},
     value::{
@@ -65,6 +65,7 @@ pub(super) struct LinkDraft {
     pub(super) mtu: Option<Located<Setting<Mtu>>>,
     pub(super) overhead: Option<u8>,
     pub(super) receive: Option<Located<Receive>>,
+    pub(super) pacing: Option<Located<Pacing>>,
     pub(super) metered: Option<Located<Truth>>,
     pub(super) probe: Option<ProbeDraft>,
 }
@@ -210,6 +211,7 @@ impl LinkDraft {
             mtu: value(self.mtu).unwrap_or_default(),
             overhead: self.overhead.unwrap_or(Link::DEFAULT_OVERHEAD),
             receive: value(self.receive).unwrap_or_default(),
+            pacing: value(self.pacing).unwrap_or_default(),
             metered,
             probe: self.probe.unwrap_or_default().finish(metered),
         };

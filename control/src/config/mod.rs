@@ -35,8 +35,8 @@ pub use class::{Class, Sizes, Takes};
 pub use key::{KeyError, KeyMaterial};
 pub use keying::{Endpoints, Ivc, Keying, Manual, Negotiated, Peer, Rekey, Sa};
 pub use model::{
-    Bundle, Config, EngineChoice, Gateway, Identity, Limits, Link, Metrics, Probe, Rates, Receive,
-    Resend, Resequence, SplitPolicy, Subnets, TrafficPolicy, Tunnel,
+    Bundle, Config, EngineChoice, Gateway, Identity, Limits, Link, Metrics, Pacing, Probe, Rates,
+    Receive, Resend, Resequence, SplitPolicy, Subnets, TrafficPolicy, Tunnel,
 };
 pub use render::Colour;
 pub use report::{Diagnostic, Position, Report, Severity};

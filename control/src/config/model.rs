@@ -126,6 +126,8 @@ pub struct Link {
     pub overhead: u8,
     /// Where packets from this link are received.
     pub receive: Receive,
+    /// Whether packets leave at the link's rate.
+    pub pacing: Pacing,
     /// Whether the link is paid by the byte.
     pub metered: bool,
     /// How often the link's IVCs are probed.
@@ -332,6 +334,17 @@ pub enum Receive {
     Tc,
 }
 
+/// Whether packets leave at their link's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pacing {
+    /// Where the kernel has `fq`, and nobody has given the interface another queueing discipline.
+    #[default]
+    Auto,
+    /// They leave as they come.
+    Off,
+}
+
 /// What seals and opens the packets of tunnels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -393,6 +406,7 @@ choice!(EngineChoice, "an IPsec engine", "auto" => Auto, "kernel" => Kernel, "us
 choice!(Resequence, "a way to keep order", "auto" => Auto, "on" => On, "off" => Off);
 choice!(TrafficPolicy, "a policy", "aggregate" => Aggregate, "lowest-latency" => LowestLatency, "redundant" => Redundant, "sticky" => Sticky);
 choice!(Resend, "a way to treat losses", "auto" => Auto, "off" => Off);
+choice!(Pacing, "a way to pace", "auto" => Auto, "off" => Off);
 choice!(Receive, "a way to receive", "auto" => Auto, "xdp" => Xdp, "tc" => Tc);
 
 #[cfg(test)]
@@ -418,6 +432,8 @@ mod tests {
         for word in ["auto", "off"] {
             let resend: Resend = word.parse().expect("a legal word");
             assert_eq!(resend.to_string(), word);
+            let pacing: Pacing = word.parse().expect("a legal word");
+            assert_eq!(pacing.to_string(), word);
         }
         for word in ["auto", "xdp", "tc"] {
             let receive: Receive = word.parse().expect("a legal word");

@@ -74,6 +74,8 @@ pub(super) struct Gateway {
     started: u64,
     since: BTreeMap<LinkName, u64>,
     receive: BTreeMap<LinkName, &'static str>,
+    /// Whether the kernel is thought to have `fq`: until it says that it has not.
+    fq: bool,
 }
 
 impl Gateway {
@@ -127,6 +129,7 @@ impl Gateway {
             started: now(),
             since: BTreeMap::new(),
             receive: BTreeMap::new(),
+            fq: true,
         };
         gateway.set_running(RunningTunnels::new(), BTreeSet::new());
         Ok(gateway)
@@ -267,7 +270,14 @@ impl Gateway {
                 for step in &outcome.applied {
                     info!("{step}");
                 }
-                problems.extend(outcome.failed.iter().map(ToString::to_string));
+                for failure in outcome.failed {
+                    if failure.is_for_want_of_fq() {
+                        info!("this kernel has no fq: packets of links leave as they come");
+                        self.fq = false;
+                    } else {
+                        problems.insert(failure.to_string());
+                    }
+                }
                 problems.extend(self.engine.set(&self.running));
                 self.engine.tidy(self.reconciler.netlink()).await?;
             }
@@ -282,13 +292,13 @@ impl Gateway {
     async fn look(&mut self) -> Result<Facts, NetlinkError> {
         let facts = self.reconciler.netlink().link_facts().await?;
         let out_of_use = self.departing.and(self.disabled.links());
-        let links = link::resolve(&self.working.links, &facts, &out_of_use);
+        let links = link::resolve(&self.working.links, &facts, &out_of_use, self.fq);
         for (name, view) in &links {
             let before = self.links.get(name);
             if before.is_none_or(|before| before.state != view.state) {
                 self.since.insert(name.clone(), now());
             }
-            if before != Some(view) {
+            if before.is_none_or(|before| !before.is_as(view)) {
                 self.events.tell(What::Link {
                     link: name.to_string(),
                     state: view.state,
@@ -419,6 +429,8 @@ impl Gateway {
         self.since.retain(|name, _| links.contains_key(name));
         self.manual = manual;
         self.config = config;
+        // Its module may have come since.
+        self.fq = true;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::netlink::{Netlink, NetlinkError};
+use super::netlink::{Netlink, NetlinkError, RootQueue};
 use crate::reconcile::objects::InterfaceName;
 
 /// An interface, its addresses and its way out.
@@ -30,6 +30,8 @@ pub struct LinkFacts {
     pub addresses: Vec<Ipv4Net>,
     /// The next hop of the best default route in the main table that leaves by this interface.
     pub default_gateway: Option<Ipv4Addr>,
+    /// What holds its packets, if the kernel tells of anything.
+    pub queue: Option<RootQueue>,
 }
 
 impl Netlink {
@@ -45,6 +47,7 @@ impl Netlink {
         addresses.sort_by_key(|address| address.secondary);
         let mut defaults = self.default_routes().await?;
         defaults.sort_by_key(|route| route.priority);
+        let queues = self.root_queues().await?;
 
         Ok(links
             .into_values()
@@ -65,6 +68,7 @@ impl Netlink {
                     point_to_point: link.point_to_point,
                     addresses,
                     default_gateway: default.and_then(|route| route.gateway),
+                    queue: (queues.iter().find(|queue| queue.index == link.index)).cloned(),
                 };
                 (link.name, facts)
             })

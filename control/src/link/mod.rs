@@ -1,5 +1,7 @@
 //! The link manager: what each configured link is at the moment.
 
+mod pacing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -12,6 +14,8 @@ use crate::{
     reconcile::objects::InterfaceName,
 };
 
+pub use pacing::Pacing;
+
 /// A link as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkView {
@@ -23,6 +27,8 @@ pub struct LinkView {
     pub address: Option<Ipv4Addr>,
     /// The next hop, where one is needed and known.
     pub next_hop: Option<Ipv4Addr>,
+    /// How its packets leave.
+    pub pacing: Pacing,
 }
 
 /// The interface of a link.
@@ -42,12 +48,14 @@ pub struct Interface {
 /// All configured links, by name.
 pub type Links = BTreeMap<LinkName, LinkView>;
 
-/// Compares the configured links with the machine's interfaces. Those in `disabled` are not used even if they could be.
+/// Compares the configured links with the machine's interfaces. Those in `disabled` are not used even if they could be; `fq` tells whether
+/// the kernel is thought to have it.
 #[must_use]
 pub fn resolve(
     links: &BTreeMap<LinkName, config::Link>,
     facts: &BTreeMap<InterfaceName, LinkFacts>,
     disabled: &BTreeSet<LinkName>,
+    fq: bool,
 ) -> Links {
     links
         .iter()
@@ -55,7 +63,7 @@ pub fn resolve(
             let found = InterfaceName::new(link.interface.as_str())
                 .ok()
                 .and_then(|interface| facts.get(&interface));
-            let mut view = view(link, found);
+            let mut view = view(link, found, fq);
             if view.state == LinkState::Up && disabled.contains(name) {
                 view.state = LinkState::Disabled;
             }
@@ -64,13 +72,14 @@ pub fn resolve(
         .collect()
 }
 
-fn view(link: &config::Link, facts: Option<&LinkFacts>) -> LinkView {
+fn view(link: &config::Link, facts: Option<&LinkFacts>, fq: bool) -> LinkView {
     let Some(facts) = facts else {
         return LinkView {
             state: LinkState::Missing,
             interface: None,
             address: None,
             next_hop: None,
+            pacing: Pacing::of(link, None, fq),
         };
     };
     let has = |address| facts.addresses.iter().any(|net| net.addr() == address);
@@ -96,6 +105,23 @@ fn view(link: &config::Link, facts: Option<&LinkFacts>) -> LinkView {
         }),
         address,
         next_hop,
+        pacing: Pacing::of(link, facts.queue.as_ref(), fq),
+    }
+}
+
+impl LinkView {
+    /// Whether it is the same for those who are told of links.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let told = |view: &Self| {
+            (
+                view.state,
+                view.interface.clone(),
+                view.address,
+                view.next_hop,
+            )
+        };
+        told(self) == told(other)
     }
 }
 
@@ -124,6 +150,7 @@ tunnels: {}
             point_to_point: false,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             default_gateway: Some(Ipv4Addr::new(203, 0, 113, 1)),
+            queue: None,
         };
         (name, facts)
     }
@@ -134,7 +161,7 @@ tunnels: {}
             .iter()
             .map(|(name, up, addresses)| facts(name, *up, addresses))
             .collect();
-        resolve(&loaded.config.links, &facts, &BTreeSet::new())
+        resolve(&loaded.config.links, &facts, &BTreeSet::new(), true)
             .values()
             .map(|view| view.state)
             .collect()
@@ -167,7 +194,7 @@ tunnels: {}
         ]
         .into();
         let disabled = ["auto".parse().unwrap(), "fixed".parse().unwrap()].into();
-        let links = resolve(&loaded.config.links, &facts, &disabled);
+        let links = resolve(&loaded.config.links, &facts, &disabled, true);
         assert_eq!(links["auto"].state, LinkState::Disabled);
         assert_eq!(links["fixed"].state, LinkState::Down);
     }
@@ -180,7 +207,7 @@ tunnels: {}
             facts("eth2", true, &["192.0.2.9/24"]),
         ]
         .into();
-        let links: Vec<_> = resolve(&loaded.config.links, &facts, &BTreeSet::new())
+        let links: Vec<_> = resolve(&loaded.config.links, &facts, &BTreeSet::new(), true)
             .into_values()
             .collect();
         assert_eq!(links[0].address, Some(Ipv4Addr::new(203, 0, 113, 2)));

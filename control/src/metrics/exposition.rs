@@ -155,6 +155,8 @@ impl Writer {
         self.gauge(&f::LINK_INFO, &[name, &link.interface, receive], 1.0)?;
         self.state(&f::LINK_STATE, &[name], &LINK_STATES, link.state)?;
         self.gauge(&f::LINK_CHANGED, &[name], float(link.since))?;
+        let paced = if link.unpaced.is_none() { 1.0 } else { 0.0 };
+        self.gauge(&f::LINK_PACED, &[name], paced)?;
         if let Some(mtu) = link.mtu {
             self.gauge(&f::LINK_MTU, &[name], mtu.into())?;
         }
@@ -334,6 +336,7 @@ pub(crate) mod tests {
             next_hop: None,
             mtu,
             receive: mtu.map(|_| "tc".to_owned()),
+            unpaced: mtu.is_none().then(|| "this kernel has no fq".to_owned()),
             since: 1_700_000_100,
         }
     }

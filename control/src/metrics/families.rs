@@ -86,6 +86,11 @@ families! {
         LINK,
         "Since when the link has been in its state, in seconds since the epoch.",
     );
+    LINK_PACED = gauge(
+        "withy_link_paced",
+        LINK,
+        "1 if packets leave at the link's rate, 0 if they leave as they come.",
+    );
     LINK_MTU = gauge("withy_link_mtu_bytes", LINK, "The MTU of the link's interface.");
     TUNNEL_INFO = gauge(
         "withy_tunnel_info",

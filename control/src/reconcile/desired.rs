@@ -70,7 +70,11 @@ fn as_stored(mut object: Object) -> Object {
             policy.source = policy.source.trunc();
             policy.destination = policy.destination.trunc();
         }
-        Object::Bundle(_) | Object::Sysctl(_) | Object::Address(_) | Object::Association(_) => {}
+        Object::Bundle(_)
+        | Object::Sysctl(_)
+        | Object::Address(_)
+        | Object::Association(_)
+        | Object::Pacer(_) => {}
     }
     object
 }

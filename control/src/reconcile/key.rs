@@ -42,13 +42,15 @@ pub enum Key {
         /// The inner destination addresses.
         destination: Ipv4Net,
     },
+    /// What holds the packets of an interface: it has one queueing discipline at its root.
+    Pacer(InterfaceName),
 }
 
 impl Key {
     /// The interface with which the object comes and goes.
     pub(crate) fn lives_on(&self, device: &InterfaceName) -> bool {
         match self {
-            Self::Bundle(name) => name == device,
+            Self::Bundle(name) | Self::Pacer(name) => name == device,
             Self::Sysctl(path) => path.belongs_to(device),
             Self::Address(address) => address.device == *device,
             // Where a route points is no part of its key: see `Seen::lives_on`.
@@ -82,6 +84,7 @@ impl Object {
                 source: policy.source,
                 destination: policy.destination,
             },
+            Self::Pacer(pacer) => Key::Pacer(pacer.device.clone()),
         }
     }
 
@@ -101,6 +104,7 @@ impl Object {
                 Direction::Out(_) => 6,
             },
             Self::Policy(_) => 7,
+            Self::Pacer(_) => 8,
         }
     }
 }
@@ -132,6 +136,7 @@ impl fmt::Display for Key {
             } => {
                 write!(f, "policy {direction} src {source} dst {destination}")
             }
+            Self::Pacer(device) => write!(f, "qdisc fq dev {device}"),
         }
     }
 }

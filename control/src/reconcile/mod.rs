@@ -15,7 +15,8 @@
 //!
 //! Only what bears Withy's mark is ever changed or removed: the bundle device its Ethernet address,
 //! routes, rules and addresses the number [`objects::PROTOCOL`], associations and policies a reqid
-//! of [`objects::ReqId`], settings an entry in the record of their former values.
+//! of [`objects::ReqId`], queueing disciplines a handle of [`objects::Pacer`], settings an entry in the record of their former
+//! values.
 
 mod desired;
 mod diff;
@@ -31,7 +32,7 @@ pub use desired::{Contradiction, Desired};
 pub use diff::diff;
 pub use key::Key;
 pub use observed::{
-    BundleEnd, Observed, Seen, SeenAssociation, SeenBundle, SeenKey, SeenSysctl, Verdict,
+    BundleEnd, Observed, Seen, SeenAssociation, SeenBundle, SeenKey, SeenPacer, SeenSysctl, Verdict,
 };
 pub use reconciler::{Failure, Outcome, ReconcileError, Reconciler, StepError};
 pub use step::Step;

@@ -35,6 +35,15 @@ pub enum Seen {
     Association(SeenAssociation),
     /// A policy; none if it is not of the kind that Withy makes.
     Policy(Option<Policy>),
+    /// What holds the packets of an interface.
+    Pacer(SeenPacer),
+}
+
+/// A queueing discipline with Withy's handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenPacer {
+    /// Whether it holds as many packets as Withy's does.
+    pub as_made: bool,
 }
 
 /// A veth pair with Withy's Ethernet address.
@@ -127,6 +136,7 @@ impl Seen {
             (Self::Association(seen), Object::Association(desired)) => {
                 (seen.equals(desired), Verdict::Unusable)
             }
+            (Self::Pacer(seen), Object::Pacer(_)) => (seen.as_made, Verdict::Differs),
             (Self::Address, Object::Address(_)) | (Self::Rule, Object::Rule(_)) => {
                 (true, Verdict::Differs)
             }

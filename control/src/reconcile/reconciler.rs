@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 
 use super::{
-    Desired, Key, Observed, Seen, SeenKey, SeenSysctl, Step, diff,
+    Desired, Key, Observed, Seen, SeenKey, SeenPacer, SeenSysctl, Step, diff,
     objects::{BundleDevice, EspKey, Object, Position, SecurityAssociation, Spi},
 };
 use crate::kernel::{
@@ -58,6 +58,16 @@ pub struct Failure {
     /// The reason.
     #[source]
     pub error: StepError,
+}
+
+impl Failure {
+    /// Whether the kernel has no queueing discipline that keeps departure times ("Specified qdisc kind is unknown").
+    #[must_use]
+    pub fn is_for_want_of_fq(&self) -> bool {
+        let missing = |error: &NetlinkError| error.refused_with(rustix::io::Errno::NOENT);
+        matches!(&self.step, Step::Create(Object::Pacer(_)))
+            && matches!(&self.error, StepError::Netlink(error) if missing(error))
+    }
 }
 
 /// What became of the steps.
@@ -120,6 +130,15 @@ impl Reconciler {
                 Key::Association { destination, spi },
                 Seen::Association(seen),
             );
+        }
+        for queue in netlink.root_queues().await? {
+            if let (true, Some(link)) = (queue.is_ours(), links.get(&queue.index)) {
+                let as_made = queue.is_as_made();
+                objects.insert(
+                    Key::Pacer(link.name.clone()),
+                    Seen::Pacer(SeenPacer { as_made }),
+                );
+            }
         }
         for (key, policy) in netlink.policies().await? {
             objects.insert(key, Seen::Policy(policy));
@@ -218,6 +237,7 @@ impl Reconciler {
                 self.netlink.add_association(association, position).await?;
             }
             Object::Policy(policy) => self.netlink.add_policy(policy).await?,
+            Object::Pacer(pacer) => self.netlink.add_pacer(pacer).await?,
         }
         Ok(())
     }
@@ -227,6 +247,7 @@ impl Reconciler {
             Object::Bundle(bundle) => self.netlink.configure_bundle(bundle).await?,
             Object::Route(route) => self.netlink.replace_route(route).await?,
             Object::Policy(policy) => self.netlink.replace_policy(policy).await?,
+            Object::Pacer(pacer) => self.netlink.change_pacer(pacer).await?,
             // A setting is changed as it is set; the others have nothing that could differ.
             Object::Sysctl(_) | Object::Address(_) | Object::Rule(_) | Object::Association(_) => {
                 self.create(object).await?;
@@ -263,6 +284,7 @@ impl Reconciler {
                     .remove_policy(*direction, *source, *destination)
                     .await?;
             }
+            Key::Pacer(device) => netlink.remove_pacer(device).await?,
         }
         Ok(())
     }

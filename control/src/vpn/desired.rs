@@ -19,8 +19,8 @@ use crate::{
         Contradiction, Desired,
         objects::{
             Address, BundleDevice, BundleMtu, Direction, Gateway, IllegalSysctlPath, Inbound,
-            InterfaceName, Object, Outbound, PathMtu, Policy, PolicyDirection, ReplayWindow, ReqId,
-            Route, RouteMetrics, RouteTarget, Rule, SecurityAssociation, Sysctl, SysctlPath,
+            InterfaceName, Object, Outbound, Pacer, PathMtu, Policy, PolicyDirection, ReplayWindow,
+            ReqId, Route, RouteMetrics, RouteTarget, Rule, SecurityAssociation, Sysctl, SysctlPath,
             TABLE_MAIN, Template,
         },
     },
@@ -212,6 +212,10 @@ fn link(
     // Replies to what left by this link may come back although the best route points elsewhere.
     let filter = SysctlPath::ipv4_interface(&interface.name, "rp_filter")?;
     desired.add(Object::Sysctl(Sysctl::exactly(filter, 2)))?;
+    if view.pacing.is_own() {
+        let device = interface.name.clone();
+        desired.add(Object::Pacer(Pacer { device }))?;
+    }
     let (Some(address), true) = (
         view.address,
         // What is said over a link that is about to go leaves by it, too.

@@ -68,6 +68,7 @@ pub(super) fn links(links: &[LinkStatus], terminal: bool) -> String {
             "next hop",
             "MTU",
             "receives by",
+            "paced",
         ],
         terminal,
     );
@@ -84,7 +85,15 @@ pub(super) fn links(links: &[LinkStatus], terminal: bool) -> String {
                     .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
             ),
             Cell::new(link.receive.as_deref().unwrap_or("-")),
+            Cell::new(if link.unpaced.is_none() { "yes" } else { "no" }),
         ]);
     }
-    format!("{table}\n")
+    let mut text = format!("{table}\n");
+    for link in links {
+        if let Some(reason) = &link.unpaced {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {} is not paced: {reason}", link.name);
+        }
+    }
+    text
 }

@@ -25,6 +25,7 @@ pub(super) fn decode(key: Located<String>, field: &Field<'_>, sink: &mut Sink) -
         mtu: map.optional("mtu", sink, Field::parse),
         overhead: map.optional("overhead", sink, overhead),
         receive: map.optional("receive", sink, Field::parse),
+        pacing: map.optional("pacing", sink, Field::parse),
         metered: map.optional("metered", sink, Field::parse),
         probe: map.optional("probe", sink, |field, sink| Some(probe(field, sink))),
     };

@@ -1,13 +1,14 @@
-//! Links, addresses, routes, rules, security associations and policies, through netlink.
+//! Links, their queues, addresses, routes, rules, security associations and policies, through netlink.
 
 mod addresses;
 mod associations;
 mod bundles;
 mod channel;
+mod clsact;
 mod error;
 mod links;
 mod policies;
-mod qdiscs;
+mod queues;
 mod routes;
 mod rules;
 
@@ -18,7 +19,7 @@ use tokio::sync::Mutex;
 
 use self::channel::{Channel, Clear};
 pub(crate) use self::{addresses::find_addresses, bundles::find_bundles};
-pub use self::{error::NetlinkError, links::Link};
+pub use self::{error::NetlinkError, links::Link, queues::RootQueue};
 
 /// A connection to the kernel's routing and IPsec tables.
 ///

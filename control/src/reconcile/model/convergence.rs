@@ -105,6 +105,7 @@ fn stage(step: &Step) -> u8 {
         Step::Remove(Key::Rule(_)) => 4,
         Step::Remove(Key::Association { .. }) => 5,
         Step::Remove(Key::Policy { .. }) => 7,
+        Step::Remove(Key::Pacer(_)) => 8,
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) fn configuration() -> impl Strategy<Value = Desired> {
                 .collect();
             let rest = prop_oneof![
                 sysctl(devices.clone()).prop_map(Object::Sysctl),
+                select(FOREIGN_DEVICES.map(name).to_vec())
+                    .prop_map(|device| Object::Pacer(Pacer { device })),
                 route(devices, addresses).prop_map(Object::Route),
                 rule().prop_map(Object::Rule),
                 association().prop_map(Object::Association),

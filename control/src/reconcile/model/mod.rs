@@ -9,8 +9,8 @@ mod generate;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BundleEnd, Desired, Key, Observed, Seen, SeenAssociation, SeenBundle, SeenKey, SeenSysctl,
-    Step, objects::*,
+    BundleEnd, Desired, Key, Observed, Seen, SeenAssociation, SeenBundle, SeenKey, SeenPacer,
+    SeenSysctl, Step, objects::*,
 };
 use crate::api::status::SaUsage;
 
@@ -102,7 +102,9 @@ impl Kernel {
                     .insert(sysctl.path.clone(), sysctl.value.text());
                 return Ok(());
             }
-            Object::Address(address) if !self.has_device(&address.device) => {
+            Object::Address(Address { device, .. }) | Object::Pacer(Pacer { device })
+                if !self.has_device(device) =>
+            {
                 return Err(Refusal::NoDevice);
             }
             Object::Route(route) => {
@@ -223,6 +225,7 @@ fn see(object: &Object) -> Seen {
     match object {
         Object::Address(_) => Seen::Address,
         Object::Rule(_) => Seen::Rule,
+        Object::Pacer(_) => Seen::Pacer(SeenPacer { as_made: true }),
         Object::Route(route) => Seen::Route(route.clone()),
         Object::Policy(policy) => Seen::Policy(Some(policy.clone())),
         Object::Association(association) => Seen::Association(SeenAssociation {

@@ -8,6 +8,7 @@ mod association;
 mod bundle;
 mod interface;
 mod key;
+mod pacer;
 mod policy;
 mod route;
 mod rule;
@@ -22,6 +23,7 @@ pub use association::{
 pub use bundle::{BundleDevice, BundleMtu, IllegalBundleMtu};
 pub use interface::{IllegalInterfaceName, InterfaceName};
 pub use key::{EspKey, IllegalKeyLength};
+pub use pacer::Pacer;
 pub use policy::{Policy, PolicyDirection, Template};
 pub use route::{Gateway, PathMtu, Route, RouteMetrics, RouteTarget, TABLE_MAIN};
 pub use rule::Rule;
@@ -54,6 +56,8 @@ pub enum Object {
     Association(SecurityAssociation),
     /// An IPsec policy.
     Policy(Policy),
+    /// What holds the packets of a link until it is their time.
+    Pacer(Pacer),
 }
 
 impl std::fmt::Display for Object {
@@ -66,6 +70,7 @@ impl std::fmt::Display for Object {
             Self::Rule(object) => object.fmt(f),
             Self::Association(object) => object.fmt(f),
             Self::Policy(object) => object.fmt(f),
+            Self::Pacer(object) => object.fmt(f),
         }
     }
 }
