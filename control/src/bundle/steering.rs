@@ -57,6 +57,7 @@ impl Steering {
     }
 
     /// Whether pieces leave an SVC's IVC at a rate, at the time `now` of the kernel's monotonic clock: the IVC is `stated` so.
+    #[must_use]
     pub fn is_paced(&self, stated: &Ivc, now: Duration) -> bool {
         let term = self.ivcs.get(&stated.counters);
         stated.spacing > 0
@@ -72,20 +73,19 @@ impl Steering {
             return unsteered(svc);
         };
         for ivc in svc.ivcs.iter_mut().filter(|ivc| ivc.mtu > 0) {
-            match self.ivcs.get(&ivc.counters) {
-                Some(term) => {
-                    (ivc.byte_time, ivc.rate) = Ivc::pace(term.rate);
-                    ivc.share = ivc.byte_time;
-                    ivc.latency_ns = nanoseconds(term.latency);
-                    ivc.shift_ns = term.shift.cast_unsigned();
-                    ivc.alone_ns = nanoseconds(term.alone);
-                    ivc.spacing = match term.leave {
-                        Some(leave) if ivc.spacing > 0 => Ivc::pace(leave).0,
-                        _ => 0,
-                    };
-                }
-                None => (ivc.latency_ns, ivc.spacing) = (nanoseconds(slowest), 0),
-            }
+            let Some(term) = self.ivcs.get(&ivc.counters) else {
+                (ivc.latency_ns, ivc.spacing) = (nanoseconds(slowest), 0);
+                continue;
+            };
+            (ivc.byte_time, ivc.rate) = Ivc::pace(term.rate);
+            ivc.share = ivc.byte_time;
+            ivc.latency_ns = nanoseconds(term.latency);
+            ivc.shift_ns = term.shift.cast_unsigned();
+            ivc.alone_ns = nanoseconds(term.alone);
+            ivc.spacing = match term.leave {
+                Some(leave) if ivc.spacing > 0 => Ivc::pace(leave).0,
+                _ => 0,
+            };
         }
         (svc.horizon_ns, svc.calm_ns) = (self.horizon_ns, self.calm_ns);
         svc.brief_ns = self.brief_ns;
@@ -104,6 +104,7 @@ impl Steering {
 }
 
 /// An SVC of which nothing is known: nobody says at which rates pieces are to leave.
+#[must_use]
 pub fn unsteered(mut svc: Svc) -> Svc {
     for ivc in &mut svc.ivcs {
         ivc.spacing = 0;
