@@ -5,6 +5,6 @@ mod steering;
 mod tables;
 
 pub use slots::{IvcId, Slots};
-pub use steering::{Steering, keep_shares, unsteered};
+pub use steering::{Steering, keep_shares};
 pub use tables::{Contents, Known, contents};
 pub(crate) use tables::{cap, ident};

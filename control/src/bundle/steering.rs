@@ -70,7 +70,7 @@ impl Steering {
     pub fn steer(&self, mut svc: Svc) -> Svc {
         let slowest = self.ivcs.values().map(|term| term.latency).max();
         let Some(slowest) = slowest else {
-            return unsteered(svc);
+            return svc;
         };
         for ivc in svc.ivcs.iter_mut().filter(|ivc| ivc.mtu > 0) {
             let Some(term) = self.ivcs.get(&ivc.counters) else {
@@ -101,15 +101,6 @@ impl Steering {
         }
         svc
     }
-}
-
-/// An SVC of which nothing is known: nobody says at which rates pieces are to leave.
-#[must_use]
-pub fn unsteered(mut svc: Svc) -> Svc {
-    for ivc in &mut svc.ivcs {
-        ivc.spacing = 0;
-    }
-    svc
 }
 
 /// By how much a rate must have changed, up or down, for flows that stay on IVCs to be shared out anew.
@@ -196,7 +187,7 @@ mod tests {
             Duration::ZERO,
             |_| None,
         );
-        assert_eq!(nothing.steer(svc), unsteered(svc));
+        assert_eq!(nothing.steer(svc), svc);
         // Nobody knows at which rate the other should leave.
         let spacings = [0, 1].map(|slot: usize| steered.ivcs[slot].spacing);
         assert_eq!(spacings, [Ivc::pace(4_000_000).0, 0]);

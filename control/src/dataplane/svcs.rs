@@ -18,7 +18,7 @@ use super::{
     tables::converge,
     wire,
 };
-use crate::bundle::{Steering, keep_shares, unsteered};
+use crate::bundle::{Steering, keep_shares};
 
 const MAP: &str = "SVCS";
 
@@ -45,10 +45,7 @@ impl Inner {
         let svc = self.stated.get(&endpoint)?;
         let steering = self.steered.get(&endpoint);
         let svc = self.begun.shifted(endpoint, *svc);
-        let svc = match steering {
-            Some(steering) => steering.steer(svc),
-            None => unsteered(svc),
-        };
+        let svc = steering.map_or(svc, |steering| steering.steer(svc));
         Some(as_before(&self.map, endpoint, svc))
     }
 
@@ -76,6 +73,10 @@ impl Inner {
 fn filler(svc: &Svc, only: Option<u32>) -> Svc {
     let mut ivcs = svc.ivcs;
     for ivc in &mut ivcs {
+        if svc.until_ns == 0 {
+            // Nobody has vouched for rates yet, and so none is paced.
+            ivc.spacing = 0;
+        }
         if only.is_some_and(|only| ivc.counters != only) {
             ivc.mtu = 0;
         }
@@ -258,5 +259,10 @@ mod tests {
         let usable: Vec<_> = usable.map(|ivc| ivc.counters).collect();
         assert_eq!((usable, one.slots, one.room), (vec![71], 2, 1500));
         assert_eq!(filler(&svc, Some(80)).room, 0);
+        let spacing = |svc: &Svc| filler(svc, None).ivcs[0].spacing;
+        svc.ivcs[0].spacing = 9;
+        assert_eq!(spacing(&svc), 9);
+        svc.until_ns = 0;
+        assert_eq!(spacing(&svc), 0);
     }
 }

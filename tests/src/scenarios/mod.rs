@@ -20,6 +20,7 @@ mod measure;
 mod negotiation;
 mod operator;
 mod order;
+mod pacing;
 mod policies;
 mod refusal;
 mod repair;
@@ -140,6 +141,7 @@ pub fn all() -> Vec<Scenario> {
         hub::SCENARIOS,
         operator::SCENARIOS,
         order::SCENARIOS,
+        pacing::SCENARIOS,
         resend::SCENARIOS,
         repair::SCENARIOS,
         hostile::SCENARIOS,

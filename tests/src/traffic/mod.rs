@@ -1,6 +1,7 @@
 //! Traffic between namespaces, and what became of it.
 
 pub mod bulk;
+pub mod bursts;
 mod content;
 pub mod flood;
 pub mod icmp;
