@@ -15,8 +15,11 @@ const fn cost(len: u64) -> u64 {
     (len + 14) * 80_000
 }
 
+/// What makes the tunnel another.
+type Change = fn(&mut Svc);
+
 /// Two links that are paced, or as `change` has it.
-fn rig(change: fn(&mut Svc)) -> Rig {
+fn rig(change: Change) -> Rig {
     let mut rig = Rig::new(&[(RATE, 0), (RATE, 0)], Split::Mtu);
     rig.change(|svc| {
         svc.horizon_ns = 10_000_000_000;
@@ -55,8 +58,8 @@ fn a_burst_is_spaced_out_link_by_link() {
         assert!((before..=after).contains(first), "{found:?} after {before}");
     }
     // The link with the shorter packet takes the next; the times of one link are exact.
-    let follows = |of: usize, len, by: u64| {
-        let behind = found[by as usize].wrapping_sub(found[of]);
+    let follows = |of: usize, len, by: usize| {
+        let behind = found[by].wrapping_sub(found[of]);
         assert_eq!(behind, cost(len), "{by} behind {of} in {found:?}");
     };
     follows(0, 1000, 2);
@@ -89,7 +92,7 @@ fn pieces_of_one_packet_follow_each_other() {
 
 #[test]
 fn without_a_rate_that_somebody_vouches_for_all_leave_at_once() {
-    let cases: [(&str, fn(&mut Svc)); 2] = [
+    let cases: [(&str, Change); 2] = [
         ("links that are not paced", |svc| {
             for ivc in &mut svc.ivcs {
                 ivc.spacing = 0;
