@@ -3,6 +3,7 @@
 use super::{
     Confidence, PACKET, Present, Received,
     base::{Base, Empty, Jitter},
+    leave::Leave,
     loss::Loss,
     marks::{Answer, Mark, Marks, drain},
     rate::{Known, Rate},
@@ -16,8 +17,6 @@ const EASY: f64 = 0.97;
 const LITTLE: f64 = 0.7;
 /// How long what was sent since the last mark may take, in seconds, if that mark's delay is to count as the network's own.
 const NOTHING: f64 = 0.002;
-/// At which part of the rate pieces leave while the link's own queue is not empty.
-const DRAINS: f64 = 0.95;
 /// The shortest trial, in seconds, and in packets.
 const TRIAL: (f64, f64) = (0.02, 4.0);
 /// How much longer than chance makes it the virtual queue must be for a trial, in seconds.
@@ -95,6 +94,7 @@ pub(super) struct Ivc {
     rests: Rests,
     account: Account,
     trip: Trip,
+    leave: Leave,
 }
 
 impl Ivc {
@@ -110,6 +110,7 @@ impl Ivc {
             trials: Trials::default(),
             rests: Rests::default(),
             trip: Trip::default(),
+            leave: Leave::default(),
         }
     }
 
@@ -139,7 +140,7 @@ impl Ivc {
         if queue > 0.0 {
             self.rate.wanted(at);
         }
-        if self.may_try(queue, at) && (!held || self.trials.is_rested(leaves)) {
+        if self.may_try(queue, at) {
             self.trials.begin(number, leaves);
         }
         let packets = TRIAL.1 * PACKET / self.rate.pace(self.trials.gain());
@@ -208,6 +209,7 @@ impl Ivc {
         self.base.note(mark.at, delay, empty);
         let raw = delay - self.base.least().unwrap_or(delay);
         self.trip.note(now - mark.at, raw);
+        self.surprise(place, &mark, raw);
         let read = received.read.as_secs_f64();
         let answer = Answer {
             bytes: precise(received.bytes),
@@ -231,13 +233,24 @@ impl Ivc {
             if self.rate.conclude(known, first, place) {
                 self.trials.succeeded();
             } else {
-                self.trials.failed(mark.number, mark.at);
+                self.trials.failed(mark.number, mark.held);
             }
         }
         if !alone {
             self.rest(now);
         }
         self.set_pace();
+    }
+
+    /// Finds out how far a queue that a mark met on the link was from what was expected.
+    fn surprise(&mut self, place: usize, mark: &Mark, raw: f64) {
+        if let Some((from, _, earlier)) = self.marks.answered(place).next()
+            && mark.held
+        {
+            let rate = self.rate.value();
+            let expected = self.marks.carry(earlier.queue, from, place, rate);
+            self.leave.note(raw - expected);
+        }
     }
 
     /// Has the link rest if that may tell why it seems to carry less than before.
@@ -282,8 +295,8 @@ impl Ivc {
         let (newest, _, answer) = self.marks.newest()?;
         let (last, mark) = self.marks.last()?;
         let (at, rate) = (present.at.as_secs_f64(), self.rate.value());
-        let queue = self.marks.carry(answer.queue, newest, last, rate);
-        let queue = drain(queue, mark, (precise(present.bytes), at), rate);
+        let ahead = self.marks.carry(answer.queue, newest, last, rate);
+        let queue = drain(ahead, mark, (precise(present.bytes), at), rate);
         let outstanding =
             precise(present.bytes) - self.marks.get(newest).map_or(0.0, |mark| mark.bytes);
         let late = if outstanding < FEW {
@@ -303,7 +316,7 @@ impl Ivc {
         Some(Estimate {
             rate,
             pace,
-            leave: self.leave(pace, answer.busy),
+            leave: self.leave(pace, ahead, at),
             latency,
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
@@ -318,14 +331,16 @@ impl Ivc {
         })
     }
 
-    /// At which rate pieces are to leave, if `pace` is what is booked.
-    fn leave(&self, pace: f64, busy: bool) -> Option<f64> {
-        match self.rate.confidence() {
+    /// At which rate pieces are to leave, if `pace` is what is booked, and the last of them will find a queue of `ahead` seconds on the link.
+    fn leave(&self, pace: f64, ahead: f64, at: f64) -> Option<f64> {
+        if !self.rate.is_settled(at) {
             // Whatever is tried is to show what the link does with it.
-            Confidence::Unknown => None,
-            Confidence::Measured | Confidence::Old if busy => Some(DRAINS * pace),
-            Confidence::Measured | Confidence::Old => Some(pace),
+            return None;
         }
+        let part = self.leave.part(ahead, self.rate.noise(&self.jitter), at);
+        // What has no room for a queue is not asked for one.
+        let most = if self.rate.is_full(at) { 1.0 } else { f64::MAX };
+        Some(self.rate.bounded(part.min(most) * pace))
     }
 
     /// The scheduler has been programmed with this.

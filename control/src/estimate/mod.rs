@@ -9,10 +9,10 @@
 //! measured, a wrong rate does no more harm than it can do within one round trip, and where answers are overdue the queue is at
 //! least as long as they are late. Jitter only ever adds to delays: the smallest of several counts.
 //!
-//! **Departures.** Where pieces leave at the rate of the link, those that have to wait are held before they get there, marks among them. A
+//! **Departures** (`leave`). Where pieces leave at the rate of the link, those that have to wait are held before they get there, marks among them. A
 //! mark counts as sent when it leaves, so the delay is that of the link, and the queue that is found is the link's own; what is held
-//! comes on top. So a link that is paced below what it carries is found idle, as it would be without, and more is tried; but so is one that is paced
-//! rightly, so after a trial that failed there is a second without one. While it is found busy pieces leave a little more slowly ([`Term::leave`]), so that its queue becomes empty, and what has to wait waits before it.
+//! comes on top. Of that queue a little is kept, by leaving faster or more slowly than the link carries ([`Term::leave`]): so the link is seen to be
+//! busy, and the rest holds as it does without.
 //!
 //! **Rate** (`rate`). A link is busy while its marks meet a queue longer than jitter explains, without a pause. What comes through
 //! meanwhile is what it carries, whether that is more or less than was thought. What was sent is counted, not what arrived:
@@ -47,6 +47,7 @@ mod bond;
 mod early;
 mod group;
 mod ivc;
+mod leave;
 mod loss;
 mod marks;
 mod rate;

@@ -15,15 +15,14 @@ const LEAST: f64 = 12_500.0;
 /// Over how long it is measured, in seconds, and over how many packets at least.
 const WINDOW: (f64, f64) = (0.08, 0.5);
 const PACKETS: f64 = 12.0;
-/// And for how long the queue of a link that is paced must last, in seconds: it is not there but for a wrong rate, and what passes by itself was
-/// something else, of which nothing is learnt. (Elsewhere there is always a queue, and what was lowered too far is raised by the next mark.)
-const LASTING: f64 = 0.3;
 /// What differs by more than this part is another rate; what differs by less may be chance.
 const ANOTHER: f64 = 0.1;
 /// How much more than by chance is lost where a queue is full.
 const OVERFLOW: f64 = 0.05;
 /// For how long a queue that was full is gone easy on, in seconds.
 const EASY: f64 = 2.0;
+/// How long after it was first seen it is relied on, in seconds.
+const SETTLES: f64 = 1.0;
 /// After how long without proof the rate counts as old, in seconds.
 const OLD: f64 = 600.0;
 /// For how long it is remembered that a link has carried more, in seconds.
@@ -52,6 +51,8 @@ pub(super) struct Rate {
     stated: bool,
     /// When it was last seen to be right, or was first wanted: what is stated is as good as seen.
     proven: Option<f64>,
+    /// When it was first seen to be right: what is stated has been for ever.
+    known: Option<f64>,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,
     /// How long that may be.
@@ -79,6 +80,7 @@ impl Rate {
             confidence,
             stated: cap.is_some(),
             proven: None,
+            known: cap.map(|_| f64::NEG_INFINITY),
             full: None,
             room: Room::default(),
             best: (0.0, 0.0),
@@ -114,6 +116,16 @@ impl Rate {
     /// What may be sent at the most when `gain` times as much is tried.
     pub(super) fn pace(&self, gain: f64) -> f64 {
         (self.value() * gain).min(self.cap)
+    }
+
+    /// Whether it has been known for long enough to be relied on: what is seen first is a moment's, and may be far too little.
+    pub(super) fn is_settled(&self, at: f64) -> bool {
+        self.known.is_some_and(|since| at - since >= SETTLES)
+    }
+
+    /// As much of `rate` as the configuration allows.
+    pub(super) fn bounded(&self, rate: f64) -> f64 {
+        rate.min(self.cap)
     }
 
     pub(super) fn may_grow(&self) -> bool {
@@ -160,7 +172,6 @@ impl Rate {
         let packets = PACKETS * PACKET / self.value();
         let window = (8.0 * known.jitter.spread())
             .max(packets)
-            .max(if newest.held { LASTING } else { 0.0 })
             .clamp(WINDOW.0, WINDOW.1);
         let (from, busy) = stretch(known.marks, place, window);
         let Some(from) = from else { return };
@@ -229,6 +240,7 @@ impl Rate {
 
     fn prove(&mut self, at: f64) {
         (self.confidence, self.proven) = (Confidence::Measured, Some(at));
+        self.known.get_or_insert(at);
         self.stated = false;
     }
 

@@ -4,9 +4,8 @@
 const MOST: f64 = 4.0;
 /// By how much more after a trial that failed.
 const LEAST: f64 = 1.5;
-
-/// How long after a trial that failed there is another on a link that is paced, in seconds: it idles anyway, so that tells nothing.
-const PAUSE: f64 = 1.0;
+/// The same on a link that is paced: what it has to show for a lower rate is a short queue, so what it carries more is all found by trials.
+const LEAST_PACED: f64 = 2.0;
 
 /// The trials of a link.
 #[derive(Debug)]
@@ -15,8 +14,6 @@ pub(super) struct Trials {
     gain: f64,
     /// The first mark of which it is worth to conclude that there should be another.
     after: u32,
-    /// When the last one failed.
-    failed: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +37,6 @@ impl Default for Trials {
             state: State::None,
             gain: MOST,
             after: 0,
-            failed: None,
         }
     }
 }
@@ -62,11 +58,6 @@ impl Trials {
                 since: at,
             };
         }
-    }
-
-    /// Whether it is long enough since the last one failed for another on a link that is paced.
-    pub(super) fn is_rested(&self, at: f64) -> bool {
-        self.failed.is_none_or(|failed| at - failed >= PAUSE)
     }
 
     /// Mark `number` is about to be sent; a trial that has taken `length` seconds ends.
@@ -103,10 +94,9 @@ impl Trials {
         self.gain = (self.gain * LEAST).min(MOST);
     }
 
-    /// It did not, as mark `number` showed, which was sent at `at`.
-    pub(super) fn failed(&mut self, number: u32, at: f64) {
-        self.gain = LEAST;
+    /// It did not, as mark `number` showed, which was `held` before the link.
+    pub(super) fn failed(&mut self, number: u32, held: bool) {
+        self.gain = if held { LEAST_PACED } else { LEAST };
         self.after = number + 1;
-        self.failed = Some(at);
     }
 }

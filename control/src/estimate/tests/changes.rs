@@ -1,49 +1,55 @@
 //! Links that change, and loads that do.
 
-use super::{BEGIN, MS, Model, Outcome, SECOND, Source, Time, World, flooded};
+use super::{BEGIN, MS, Model, Outcome, PACED, SECOND, Source, Time, World, flooded};
 
 /// When things change.
 const CHANGE: Time = 5 * SECOND;
 
 #[test]
 fn half_the_rate_is_noticed_before_a_queue_runs_away() {
-    for (name, model) in [
-        ("plain", Model::new(20.0, 20)),
-        ("jitter", Model::new(20.0, 30).jitter(15)),
-        ("loss", Model::new(20.0, 20).loss(0.02)),
-        ("fast", Model::new(100.0, 10)),
-    ] {
-        let rate = super::sum(std::slice::from_ref(&model), 0);
-        let outcome = flooded(&[model.then(CHANGE, rate / 2.0)], 1.25 * rate, 12);
-        let most = outcome.waits(0, CHANGE, 12 * SECOND);
-        let long = outcome.waits_longer(125, 0, CHANGE, 12 * SECOND);
-        let carried = outcome.part(CHANGE + 2 * SECOND, 12 * SECOND);
-        println!("half, {name}: {most} ms at most, {long} ms long, then {carried:.3}");
-        assert!(
-            most <= 400 && long <= 700,
-            "{name}: {most} ms, {long} ms long"
-        );
-        assert!(carried >= 0.93, "{name}: {carried}");
+    for paced in PACED {
+        for (name, model) in [
+            ("plain", Model::new(20.0, 20)),
+            ("jitter", Model::new(20.0, 30).jitter(15)),
+            ("loss", Model::new(20.0, 20).loss(0.02)),
+            ("fast", Model::new(100.0, 10)),
+        ] {
+            let rate = super::sum(std::slice::from_ref(&model), 0);
+            let outcome = flooded(paced, &[model.then(CHANGE, rate / 2.0)], 1.25 * rate, 12);
+            let most = outcome.waits(0, CHANGE, 12 * SECOND);
+            let long = outcome.waits_longer(125, 0, CHANGE, 12 * SECOND);
+            let carried = outcome.part(CHANGE + 2 * SECOND, 12 * SECOND);
+            println!(
+                "half, {name}, paced {paced}: {most} ms at most, {long} ms long, then {carried:.3}"
+            );
+            assert!(
+                most <= 400 && long <= 700,
+                "{name}: {most} ms, {long} ms long"
+            );
+            assert!(carried >= 0.93, "{name}: {carried}");
+        }
     }
 }
 
 #[test]
 fn twice_the_rate_is_found_in_two_seconds() {
-    for (name, model) in [
-        ("plain", Model::new(20.0, 20)),
-        ("jitter", Model::new(20.0, 30).jitter(15)),
-        ("loss", Model::new(20.0, 20).loss(0.02)),
-        ("far", Model::new(20.0, 50)),
-    ] {
-        let outcome = flooded(&[model.then(CHANGE, 40.0)], 50.0, 12);
-        let reached = outcome.reached(CHANGE, 12 * SECOND);
-        let most = outcome.waits(0, CHANGE, 12 * SECOND);
-        println!("twice, {name}: after {reached:?} ms, {most} ms at most");
-        assert!(
-            reached.is_some_and(|reached| reached <= 2000),
-            "{name}: {reached:?}"
-        );
-        assert!(most <= 150, "{name}: {most} ms");
+    for paced in PACED {
+        for (name, model) in [
+            ("plain", Model::new(20.0, 20)),
+            ("jitter", Model::new(20.0, 30).jitter(15)),
+            ("loss", Model::new(20.0, 20).loss(0.02)),
+            ("far", Model::new(20.0, 50)),
+        ] {
+            let outcome = flooded(paced, &[model.then(CHANGE, 40.0)], 50.0, 12);
+            let reached = outcome.reached(CHANGE, 12 * SECOND);
+            let most = outcome.waits(0, CHANGE, 12 * SECOND);
+            println!("twice, {name}, paced {paced}: after {reached:?} ms, {most} ms at most");
+            assert!(
+                reached.is_some_and(|reached| reached <= 2000),
+                "{name}: {reached:?}"
+            );
+            assert!(most <= 150, "{name}: {most} ms");
+        }
     }
 }
 
@@ -106,7 +112,7 @@ fn an_outage_leaves_no_traces() {
         .then(CHANGE, 0.001)
         .then(CHANGE + 2 * SECOND, 20.0);
     let models = [link, Model::new(10.0, 30)];
-    let outcome = flooded(&models, 40.0, 15);
+    let outcome = flooded(false, &models, 40.0, 15);
     // What was under way on the one waits until it is back; the other goes on.
     let other = outcome.rate(1, CHANGE + SECOND, CHANGE + 2 * SECOND);
     assert!(other > 9.0, "{other}");
@@ -121,7 +127,7 @@ fn a_queue_too_short_to_be_seen_is_spared() {
     for room in [20_000, 50_000] {
         let mut link = Model::new(20.0, 20);
         link.room = room;
-        let outcome = flooded(&[link, Model::new(20.0, 20)], 50.0, 12);
+        let outcome = flooded(false, &[link, Model::new(20.0, 20)], 50.0, 12);
         let carried = outcome.part(4 * SECOND, 12 * SECOND);
         let lost = outcome.world.overflowed;
         println!(
@@ -135,33 +141,37 @@ fn a_queue_too_short_to_be_seen_is_spared() {
 
 #[test]
 fn clocks_that_drift_apart_do_no_harm() {
-    for ppm in [100.0, -100.0] {
-        let models = [Model::new(20.0, 20), Model::new(10.0, 40)];
-        let mut world = World::new(&models, 1).skew(ppm);
-        world.source(BEGIN, Source::constant(40.0, BEGIN, Time::MAX));
-        world.run(100 * SECOND);
-        let outcome = Outcome::new(world, &models);
-        let carried = outcome.part(60 * SECOND, 100 * SECOND);
-        let waits = outcome.waits_below(99, 60 * SECOND, 100 * SECOND);
-        assert!(
-            carried > 0.97 && waits <= 100,
-            "{ppm}: {carried}, {waits} ms"
-        );
+    for paced in PACED {
+        for ppm in [100.0, -100.0] {
+            let models = [Model::new(20.0, 20), Model::new(10.0, 40)];
+            let mut world = World::new(&models, 1).skew(ppm).paced(paced);
+            world.source(BEGIN, Source::constant(40.0, BEGIN, Time::MAX));
+            world.run(100 * SECOND);
+            let outcome = Outcome::new(world, &models);
+            let carried = outcome.part(60 * SECOND, 100 * SECOND);
+            let waits = outcome.waits_below(99, 60 * SECOND, 100 * SECOND);
+            assert!(
+                carried > 0.97 && waits <= 100,
+                "{ppm}: {carried}, {waits} ms"
+            );
+        }
     }
 }
 
 #[test]
 fn a_longer_way_is_no_queue_for_long() {
-    let mut link = Model::new(20.0, 20);
-    link.detour = Some((CHANGE, 60 * MS));
-    for models in [vec![link.clone()], vec![link, Model::new(20.0, 20)]] {
-        let outcome = flooded(&models, 30.0 * models.len() as f64, 20);
-        let carried = outcome.part(CHANGE + 5 * SECOND, 20 * SECOND);
-        println!(
-            "longer, {} links: {carried:.3}, waits {}",
-            models.len(),
-            outcome.waits_below(99, CHANGE + 5 * SECOND, 20 * SECOND)
-        );
-        assert!(carried > 0.93, "{carried}");
+    for paced in PACED {
+        let mut link = Model::new(20.0, 20);
+        link.detour = Some((CHANGE, 60 * MS));
+        for models in [vec![link.clone()], vec![link, Model::new(20.0, 20)]] {
+            let outcome = flooded(paced, &models, 30.0 * models.len() as f64, 20);
+            let carried = outcome.part(CHANGE + 5 * SECOND, 20 * SECOND);
+            println!(
+                "longer, {} links, paced {paced}: {carried:.3}, waits {}",
+                models.len(),
+                outcome.waits_below(99, CHANGE + 5 * SECOND, 20 * SECOND)
+            );
+            assert!(carried > 0.93, "{carried}");
+        }
     }
 }

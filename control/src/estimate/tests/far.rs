@@ -16,7 +16,10 @@ fn queues_that_overflow_are_not_asked_to_wait_for_a_satellite() {
         short(Model::new(30.0, 30).jitter(15), 30.0),
         short(Model::new(20.0, 300), 20.0),
     ];
-    for outcome in [flooded(&links, 120.0, 20), streamed(&links, 8, 20, 20)] {
+    for outcome in [
+        flooded(false, &links, 120.0, 20),
+        streamed(false, &links, 8, 20, 20),
+    ] {
         let carried = outcome.part(8 * SECOND, 20 * SECOND);
         let (lost, all) = (outcome.world.overflowed, outcome.world.packets.len() as u64);
         println!("{carried:.3}, {lost} overflowed of {all}");

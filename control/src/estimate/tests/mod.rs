@@ -34,17 +34,20 @@ fn sum(models: &[Model], at: Time) -> f64 {
     models.iter().map(carries).sum()
 }
 
+/// Packets leave as they come, or at the links' rates.
+const PACED: [bool; 2] = [false, true];
+
 /// Runs links under a load of packets at regular intervals, with no regard for what becomes of them: `load` Mbit/s.
-fn flooded(models: &[Model], load: f64, seconds: u64) -> Outcome {
-    let mut world = World::new(models, 1);
+fn flooded(paced: bool, models: &[Model], load: f64, seconds: u64) -> Outcome {
+    let mut world = World::new(models, 1).paced(paced);
     world.source(BEGIN, Source::constant(load, BEGIN, Time::MAX));
     world.run(seconds * SECOND);
     Outcome::new(world, models)
 }
 
 /// Runs links with so many TCP streams, whose acknowledgements take so many milliseconds.
-fn streamed(models: &[Model], streams: u64, back: u64, seconds: u64) -> Outcome {
-    let mut world = World::new(models, 1);
+fn streamed(paced: bool, models: &[Model], streams: u64, back: u64, seconds: u64) -> Outcome {
+    let mut world = World::new(models, 1).paced(paced);
     for stream in 0..streams {
         world.source(BEGIN + stream * 37 * MS, Source::stream(back * MS));
     }

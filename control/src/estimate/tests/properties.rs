@@ -48,7 +48,7 @@ fn links_at_random_carry_their_sum_within_bounds() {
         let models: Vec<_> = (0..random.usize(2..=8))
             .map(|_| link(&mut random))
             .collect();
-        let outcome = flooded(&models, 1.3 * sum(&models, 0), 12);
+        let outcome = flooded(false, &models, 1.3 * sum(&models, 0), 12);
         assert!(outcome.reached(BEGIN, 12 * SECOND).is_some(), "{models:?}");
         shares.push(outcome.part(6 * SECOND, 12 * SECOND));
         late += usize::from(excess(&outcome, &models) > 0);

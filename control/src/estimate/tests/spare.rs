@@ -1,6 +1,6 @@
 //! Less load than the links carry: hardly anything is refused.
 
-use super::{BEGIN, MS, Model, SECOND, Source, Time, World, sum};
+use super::{BEGIN, MS, Model, PACED, SECOND, Source, Time, World, sum};
 
 /// What the links carry is known, or unknown until it is needed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,8 +10,8 @@ enum Rates {
 }
 
 /// The part of a constant load, a part of what the links carry, that finds no room from a moment on.
-fn refused(models: &[Model], load: f64, rates: Rates, from: Time) -> f64 {
-    let mut world = World::new(models, 1);
+fn refused(paced: bool, models: &[Model], load: f64, rates: Rates, from: Time) -> f64 {
+    let mut world = World::new(models, 1).paced(paced);
     if rates == Rates::Stated {
         world.cap(models);
     }
@@ -39,7 +39,7 @@ fn what_the_links_carry_is_not_refused() {
     ] {
         for load in [0.5, 0.7, 0.9, 0.95] {
             for (rates, from) in [(Rates::Stated, BEGIN), (Rates::Unknown, 6 * SECOND)] {
-                let lost = refused(&models, load, rates, from);
+                let lost = refused(false, &models, load, rates, from);
                 println!("{name}, {load}, {rates:?}: {lost:.5}");
                 assert!(lost < 0.0005, "{name}, {load}, {rates:?}: {lost}");
             }
@@ -49,13 +49,15 @@ fn what_the_links_carry_is_not_refused() {
 
 #[test]
 fn jitter_that_comes_with_the_load_is_no_queue() {
-    let mut link = Model::new(10.0, 5).jitter(15);
-    link.restless = BEGIN - 100 * MS;
-    let models = [Model::new(10.0, 5), link];
-    for load in [0.5, 0.7, 0.9] {
-        let lost = refused(&models, load, Rates::Stated, BEGIN);
-        println!("{load}: {lost}");
-        assert!(lost < 0.02, "{load}: {lost}");
+    for paced in PACED {
+        let mut link = Model::new(10.0, 5).jitter(15);
+        link.restless = BEGIN - 100 * MS;
+        let models = [Model::new(10.0, 5), link];
+        for load in [0.5, 0.7, 0.9] {
+            let lost = refused(paced, &models, load, Rates::Stated, BEGIN);
+            println!("{load}, paced {paced}: {lost}");
+            assert!(lost < 0.02, "{load}: {lost}");
+        }
     }
 }
 
@@ -91,7 +93,7 @@ fn what_is_taken_for_a_queue_lowers_no_rate_for_long() {
 #[test]
 fn little_is_refused_while_rates_are_found_out() {
     let models = [Model::new(10.0, 5), Model::new(10.0, 5)];
-    let lost = refused(&models, 0.7, Rates::Unknown, BEGIN);
+    let lost = refused(false, &models, 0.7, Rates::Unknown, BEGIN);
     println!("{lost:.5}");
     // Over twenty seconds.
     assert!(lost < 0.005, "{lost}");

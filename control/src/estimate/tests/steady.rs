@@ -4,7 +4,7 @@ use super::{BEGIN, Model, SECOND, flooded, sum};
 
 /// Half as much again as the links carry; after three seconds, what is checked.
 fn check(name: &str, models: &[Model], part: f64, queue: u64) {
-    let outcome = flooded(models, 1.5 * sum(models, 0), 12);
+    let outcome = flooded(false, models, 1.5 * sum(models, 0), 12);
     let reached = outcome.reached(BEGIN, 12 * SECOND);
     let carried = outcome.part(4 * SECOND, 12 * SECOND);
     let waits = outcome.waits_below(99, 5 * SECOND, 12 * SECOND);
@@ -83,7 +83,7 @@ fn a_link_that_is_too_slow_to_wait_for_is_told_from_one_that_is_used() {
         Model::new(5.0, 60),
         Model::new(0.5, 800),
     ];
-    let outcome = flooded(&models, 40.0, 12);
+    let outcome = flooded(false, &models, 40.0, 12);
     let carried = |link| outcome.rate(link, 6 * SECOND, 12 * SECOND);
     let standing = |link| outcome.world.plan.standing(&link).unwrap();
     for link in [0, 1] {

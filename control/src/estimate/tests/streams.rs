@@ -1,6 +1,6 @@
 //! TCP over several links.
 
-use super::{Model, Outcome, SECOND, streamed};
+use super::{Model, Outcome, PACED, SECOND, streamed};
 
 fn links(links: &[(f64, u64)]) -> Vec<Model> {
     links
@@ -22,36 +22,40 @@ fn report(name: &str, outcome: &Outcome) -> (f64, usize) {
 
 #[test]
 fn one_stream_fills_several_links_and_stays_in_order() {
-    for (name, models, part) in [
-        ("one of 20", links(&[(20.0, 20)]), 0.97),
-        ("20 + 20", links(&[(20.0, 10), (20.0, 10)]), 0.95),
-        ("20 + 8", links(&[(20.0, 10), (8.0, 40)]), 0.9),
-        ("4 of 10", links(&[(10.0, 5); 4]), 0.95),
-        (
-            "1 to 6",
-            links(&[(1.0, 5), (2.0, 20), (3.0, 40), (6.0, 15)]),
-            0.95,
-        ),
-    ] {
-        let (carried, overtaken) = report(name, &streamed(&models, 1, 10, 20));
-        assert!(carried >= part, "{name}: {carried}");
-        assert!(overtaken <= 10, "{name}: {overtaken}");
+    for paced in PACED {
+        for (name, models, part) in [
+            ("one of 20", links(&[(20.0, 20)]), 0.97),
+            ("20 + 20", links(&[(20.0, 10), (20.0, 10)]), 0.95),
+            ("20 + 8", links(&[(20.0, 10), (8.0, 40)]), 0.9),
+            ("4 of 10", links(&[(10.0, 5); 4]), 0.95),
+            (
+                "1 to 6",
+                links(&[(1.0, 5), (2.0, 20), (3.0, 40), (6.0, 15)]),
+                0.95,
+            ),
+        ] {
+            let (carried, overtaken) = report(name, &streamed(paced, &models, 1, 10, 20));
+            assert!(carried >= part, "{name}: {carried}");
+            assert!(overtaken <= 10, "{name}: {overtaken}");
+        }
     }
 }
 
 #[test]
 fn eight_streams_fill_them() {
-    for (name, models) in [
-        ("one of 20", links(&[(20.0, 20)])),
-        ("20 + 8", links(&[(20.0, 10), (8.0, 40)])),
-        ("100 + 50", links(&[(100.0, 10), (50.0, 30)])),
-        (
-            "1 to 6",
-            links(&[(1.0, 5), (2.0, 20), (3.0, 40), (6.0, 15)]),
-        ),
-    ] {
-        let (carried, overtaken) = report(name, &streamed(&models, 8, 10, 20));
-        assert!(carried >= 0.97, "{name}: {carried}");
-        assert!(overtaken <= 10, "{name}: {overtaken}");
+    for paced in PACED {
+        for (name, models) in [
+            ("one of 20", links(&[(20.0, 20)])),
+            ("20 + 8", links(&[(20.0, 10), (8.0, 40)])),
+            ("100 + 50", links(&[(100.0, 10), (50.0, 30)])),
+            (
+                "1 to 6",
+                links(&[(1.0, 5), (2.0, 20), (3.0, 40), (6.0, 15)]),
+            ),
+        ] {
+            let (carried, overtaken) = report(name, &streamed(paced, &models, 8, 10, 20));
+            assert!(carried >= 0.97, "{name}: {carried}");
+            assert!(overtaken <= 10, "{name}: {overtaken}");
+        }
     }
 }

@@ -15,7 +15,7 @@ const TRACES: [(&str, f64, u64); 4] = [
 fn recorded_links_are_followed() {
     for (name, part, queue) in TRACES {
         let models = [Model::trace(name, 25)];
-        let outcome = flooded(&models, 30.0, 60);
+        let outcome = flooded(false, &models, 30.0, 60);
         let carried = outcome.part(3 * SECOND, 60 * SECOND);
         let waits = outcome.waits_below(95, 3 * SECOND, 60 * SECOND);
         println!(
@@ -31,7 +31,7 @@ fn recorded_links_are_followed() {
 fn a_recorded_link_beside_a_steady_one_adds_to_it() {
     for (name, ..) in TRACES {
         let models = [Model::trace(name, 25), Model::new(10.0, 15)];
-        let both = streamed(&models, 8, 25, 60);
+        let both = streamed(false, &models, 8, 25, 60);
         let carried = both.part(5 * SECOND, 60 * SECOND);
         println!("{name} and 10 Mbit/s: {carried:.3} by eight streams");
         assert!(carried >= 0.85, "{name}: {carried}");

@@ -52,6 +52,13 @@ enum Event {
     Others(usize, u64, Time),
 }
 
+impl Event {
+    /// Whether it is this gateway that has something to do.
+    fn is_here(self) -> bool {
+        !matches!(self, Self::TheirTick(_) | Self::Others(..))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Word {
     number: u32,
@@ -142,7 +149,11 @@ pub(super) struct World {
     /// From when on the other side says nothing.
     pub(super) mute: Time,
     /// Whether packets are held until the time at which they are to leave.
-    pub(super) paced: bool,
+    paced: bool,
+    /// How long this gateway is at work until it gets no processor time, and how long that lasts, on the average.
+    stalls: Option<(Time, Time)>,
+    /// The next such time: from when until when.
+    stall: (Time, Time),
 }
 
 fn volume(len: u16) -> u64 {
@@ -188,6 +199,8 @@ impl World {
             skew: 0.0,
             mute: Time::MAX,
             paced: false,
+            stalls: None,
+            stall: (0, 0),
             random,
         };
         let caps = (0..models.len()).map(|path| (path, None));
@@ -210,6 +223,19 @@ impl World {
     /// Makes the other side's clock faster.
     pub(super) fn skew(mut self, ppm: f64) -> Self {
         self.skew = ppm / 1e6;
+        self
+    }
+
+    /// Has packets held until the time at which they are to leave, or not.
+    pub(super) fn paced(mut self, paced: bool) -> Self {
+        self.paced = paced;
+        self
+    }
+
+    /// Has this gateway stop now and then: how long it is until then, and how long it lasts, on the average. What is due meanwhile happens
+    /// at the end of it.
+    pub(super) fn stalling(mut self, between: Time, length: Time) -> Self {
+        self.stalls = Some((between, length));
         self
     }
 
@@ -238,9 +264,23 @@ impl World {
                 break;
             }
             self.now = time;
-            self.handle(event);
+            match self.stalled_until() {
+                Some(end) if event.is_here() => self.at(end, event),
+                _ => self.handle(event),
+            }
         }
         self.now = until;
+    }
+
+    /// When this gateway is at work again, if it is not.
+    fn stalled_until(&mut self) -> Option<Time> {
+        let (between, length) = self.stalls?;
+        while self.stall.1 <= self.now {
+            let mut draw = |mean: Time| (-(1.0 - self.random.f64()).ln() * mean as f64) as Time;
+            let begin = self.stall.1 + draw(between).max(MS);
+            self.stall = (begin, begin + draw(length));
+        }
+        (self.stall.0 <= self.now).then_some(self.stall.1)
     }
 
     fn handle(&mut self, event: Event) {
