@@ -469,6 +469,7 @@ mod tests {
                 bytes: 0,
                 ahead: i64::try_from(clock.as_nanos()).unwrap()
                     - i64::try_from(at.as_nanos()).unwrap(),
+                leaves: at,
             }
         };
         for step in 0..40 {
@@ -481,6 +482,7 @@ mod tests {
             at: now,
             bytes: 10_000,
             ahead: nanoseconds(0.010 - account.shift),
+            leaves: now,
         };
         let (.., queue) = account.note(&booked);
         assert!((queue - 0.010).abs() < 1e-6, "{queue}");

@@ -34,7 +34,7 @@ fn a_link_that_is_not_used_is_not_measured() {
     let mut far = short(Model::new(3.0, 250), 3.0);
     far.detour = Some((10 * SECOND, 60 * MS));
     let near = |latency| short(Model::new(4.0, latency), 4.0);
-    let outcome = streamed(&[near(10), near(15), far], 6, 20, 20);
+    let outcome = streamed(false, &[near(10), near(15), far], 6, 20, 20);
     let far = outcome.world.plan.ivcs[&2];
     assert!(!far.bonded);
     assert!(far.rate > 200_000, "{far:?}");
