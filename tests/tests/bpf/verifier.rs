@@ -8,7 +8,7 @@ use crate::rig::Rig;
 
 /// The verifier gives up after a million instructions. Kernels differ in how many ways they follow,
 /// so the programs keep well below.
-const BOUND: u32 = 250_000;
+const BOUND: u32 = 400_000;
 
 #[test]
 fn the_verifier_is_far_from_its_limit() {
