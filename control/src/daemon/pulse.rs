@@ -4,6 +4,7 @@
 mod filler;
 mod gauge;
 mod heart;
+mod tunnel;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

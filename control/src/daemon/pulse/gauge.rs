@@ -7,26 +7,21 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, trace};
-use withy_common::maps::{Svc, SvcState, Traffic};
+use tracing::debug;
+use withy_common::maps::{Svc, Traffic};
 
-use super::Plan;
+use super::{
+    Plan,
+    tunnel::{Counts, Sent, Tunnel},
+};
 use crate::{
     bundle::{IvcId, Steering},
     daemon::engine::{ApartFlows, FlowSet},
     dataplane::{Meters, Svcs, wire},
-    estimate::{Apart, Bond, Confidence, Gauged, Present, Received},
+    estimate::{Gauged, Present, Received},
     liveness::{Counted, Message},
-    resend::Gate,
-    splitting::{Chooser, Lane, Pace, Splitting},
+    splitting::Splitting,
 };
-
-/// More bytes than this between two keepalives are a load.
-const LOAD: u64 = 4_500;
-/// For how long there counts as being load after the last.
-const LOADED: Duration = Duration::from_secs(1);
-/// How often a tunnel without load is steered anew.
-const SELDOM: Duration = Duration::from_secs(1);
 
 /// The gauge of a gateway's tunnels, by their remote endpoints.
 #[derive(Debug)]
@@ -38,88 +33,12 @@ pub(super) struct Gauge {
     touched: BTreeSet<Ipv4Addr>,
 }
 
-#[derive(Debug, Default)]
-struct Tunnel {
-    bond: Bond<IvcId>,
-    apart: Apart<IvcId>,
-    loads: BTreeMap<IvcId, Load>,
-    steered: Option<Duration>,
-    /// Whether packets are worth keeping.
-    gate: Gate,
-    /// Whether they are worth splitting.
-    chooser: Chooser,
-    /// How many are sent, and how many of these are split.
-    sent: Pace,
-    split: Pace,
-}
-
 /// What has been found out of tunnels and their IVCs.
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) ivcs: Vec<(IvcId, Gauged)>,
     /// By the tunnels' remote endpoints.
     pub(super) splittings: Vec<(Ipv4Addr, Splitting)>,
-}
-
-impl Tunnel {
-    /// Finds out whether its packets are worth splitting, now that its IVCs are as `gauged` says.
-    fn consider_splitting<'a>(
-        &mut self,
-        gauged: impl Iterator<Item = &'a Gauged>,
-        state: &SvcState,
-        now: Duration,
-    ) -> Splitting {
-        self.sent.note(state.sequence, now);
-        self.split.note(state.split, now);
-        let lanes: Vec<_> = gauged
-            .filter(|gauged| gauged.standing.bonded)
-            .map(lane)
-            .collect();
-        self.chooser.note(&lanes, self.sent.per_second(), now);
-        Splitting {
-            choice: self.chooser.choice(),
-            count: state.split,
-            per_second: self.split.per_second(),
-        }
-    }
-}
-
-fn lane(gauged: &Gauged) -> Lane {
-    let Gauged {
-        estimate, standing, ..
-    } = gauged;
-    Lane {
-        rate: estimate.rate,
-        lag: standing.lag.as_secs_f64(),
-        jitter: estimate.jitter,
-        // What a full queue took at first counts as chance for long, but what is lost no longer is no chance.
-        loss: estimate.random.min(estimate.loss),
-        is_known: estimate.stated || estimate.confidence != Confidence::Unknown,
-    }
-}
-
-/// What was sent on an IVC by the last keepalive, and when that was much.
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    bytes: u64,
-    at: Option<Duration>,
-    /// When the last keepalive left.
-    left: Duration,
-}
-
-/// How a keepalive is to be sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent {
-    /// When it is to leave, if it is to be held until then.
-    pub(super) leaves: Option<Duration>,
-    /// After which time there should be another, if there is load.
-    pub(super) interval: Option<Duration>,
-}
-
-impl Load {
-    fn is_current(&self, now: Duration) -> bool {
-        self.at.is_some_and(|at| now.saturating_sub(at) < LOADED)
-    }
 }
 
 impl Gauge {
@@ -141,12 +60,9 @@ impl Gauge {
         self.tunnels
             .retain(|endpoint, _| caps.contains_key(endpoint));
         for (endpoint, caps) in caps {
-            let tunnel = self.tunnels.entry(endpoint).or_insert_with(|| Tunnel {
-                chooser: Chooser::new(plan.pieces.contains(&endpoint)),
-                ..Tunnel::default()
-            });
-            tunnel.loads.retain(|id, _| caps.contains_key(id));
-            tunnel.bond.set(&caps);
+            let pieces = plan.pieces.contains(&endpoint);
+            let tunnel = self.tunnels.entry(endpoint);
+            tunnel.or_insert_with(|| Tunnel::new(pieces)).set(&caps);
         }
     }
 
@@ -186,7 +102,7 @@ impl Gauge {
             read: arrived + Duration::from_micros(said.lag.into()),
         };
         if let Some(tunnel) = self.tunnels.get_mut(&id.0) {
-            tunnel.bond.reported(id, &received, &present);
+            tunnel.reported(id, &received, &present);
             self.touched.insert(id.0);
         }
     }
@@ -199,26 +115,10 @@ impl Gauge {
         message: &Message,
         now: Duration,
     ) -> Option<Sent> {
-        let (mut present, _) = self.present(plan, id, now)?;
+        let (present, _) = self.present(plan, id, now)?;
         let tunnel = self.tunnels.get_mut(&id.0)?;
-        let load = tunnel.loads.entry(id.clone()).or_default();
-        if present.bytes.saturating_sub(load.bytes) > LOAD && load.bytes > 0 {
-            load.at = Some(now);
-        }
-        load.bytes = present.bytes.max(1);
-        let current = load.is_current(now);
-        let held = present.leaves > now;
-        if held {
-            // Where data may leave earlier than was thought, a keepalive still does not overtake another.
-            present.leaves = present.leaves.max(load.left);
-        }
-        load.left = present.leaves;
-        tunnel.bond.sent(id, message.sequence, &present);
         self.touched.insert(id.0);
-        Some(Sent {
-            leaves: held.then_some(present.leaves),
-            interval: current.then(|| tunnel.bond.interval(id)),
-        })
+        Some(tunnel.sent(id, message.sequence, present, now))
     }
 
     /// When what is sent over an IVC now is to leave, if it is to go the way of the data and be held until then.
@@ -237,53 +137,22 @@ impl Gauge {
         let mut news = News::default();
         for endpoint in std::mem::take(&mut self.touched) {
             let presents = self.presents(plan, endpoint, now);
-            let state = self.state(endpoint);
+            let counts = self.counts(endpoint);
             let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
                 continue;
             };
-            let loaded = tunnel.loads.values().any(|load| load.is_current(now));
-            let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
-            if !loaded && tunnel.steered.is_some_and(lately) {
+            let Some(found) = tunnel.assess(&presents, &counts, now) else {
                 continue;
-            }
-            tunnel.steered = Some(now);
-            let estimates: Vec<_> = presents
-                .iter()
-                .filter_map(|(id, present)| Some((id, tunnel.bond.estimate(id, present)?)))
-                .collect();
-            let random = estimates.iter().map(|(_, estimate)| estimate.random);
-            let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
-            tunnel
-                .gate
-                .note(random.fold(0.0, f64::max), rates.sum(), now);
-            let steering = tunnel.bond.plan(&presents, burst(&self.svcs, endpoint));
-            let flows = self.svcs.flows(endpoint);
-            tunnel.apart.follow(flows.as_ref(), &steering.places, now);
-            let known = estimates.into_iter().filter_map(|(id, estimate)| {
-                trace!(link = %id.1, ?estimate, "known of an IVC");
-                let gauged = Gauged {
-                    estimate,
-                    standing: steering.standing(id)?,
-                    flows: tunnel.apart.count(id),
-                };
-                Some((id.clone(), gauged))
-            });
-            let known: Vec<_> = known.collect();
-            if let Some(state) = state {
-                let gauged = known.iter().map(|(_, gauged)| gauged);
-                news.splittings
-                    .push((endpoint, tunnel.consider_splitting(gauged, &state, now)));
-            }
-            news.ivcs.extend(known);
+            };
+            news.ivcs.extend(found.ivcs);
+            let splitting = found.splitting.map(|splitting| (endpoint, splitting));
+            news.splittings.extend(splitting);
+            let slot = |id: &IvcId| plan.slots.get(id).copied();
+            let steering = Steering::new(&found.plan, tunnel.ways(), now, slot);
             if let Some(apart) = apart {
                 // First, so that the other side waits for none of them.
                 self.part(endpoint, apart);
             }
-            let Some(tunnel) = self.tunnels.get(&endpoint) else {
-                continue;
-            };
-            let ways = tunnel.apart.ways();
-            let steering = Steering::new(&steering, ways, now, |id| plan.slots.get(id).copied());
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
             }
@@ -291,16 +160,21 @@ impl Gauge {
         news
     }
 
-    /// What the data plane remembers of a tunnel.
-    fn state(&self, endpoint: Ipv4Addr) -> Option<SvcState> {
-        self.meters.state(self.svcs.stated(endpoint)?.index)
+    /// What the data plane has counted of a tunnel, and how it is configured.
+    fn counts(&self, endpoint: Ipv4Addr) -> Counts {
+        let svc = self.svcs.stated(endpoint);
+        Counts {
+            state: svc.and_then(|svc| self.meters.state(svc.index)),
+            flows: self.svcs.flows(endpoint),
+            burst: burst(&self.svcs, endpoint),
+        }
     }
 
     /// Has the engine know which flows of a tunnel go by an IVC of their own.
     fn part(&self, endpoint: Ipv4Addr, apart: &ApartFlows) {
         if let (Some(tunnel), Some(svc)) = (self.tunnels.get(&endpoint), self.svcs.stated(endpoint))
         {
-            let flows = tunnel.apart.ways().map(|(flow, _)| flow);
+            let flows = tunnel.ways().map(|(flow, _)| flow);
             apart.set(endpoint, FlowSet::new(svc.policies, flows));
         }
     }
@@ -308,12 +182,12 @@ impl Gauge {
     /// Whether a tunnel's packets are worth keeping.
     pub(super) fn is_worth_keeping(&self, endpoint: Ipv4Addr) -> bool {
         let tunnel = self.tunnels.get(&endpoint);
-        tunnel.is_some_and(|tunnel| tunnel.gate.is_open())
+        tunnel.is_some_and(Tunnel::is_worth_keeping)
     }
 
     /// The IVCs of a tunnel that may carry something.
     fn presents(&self, plan: &Plan, endpoint: Ipv4Addr, now: Duration) -> BTreeMap<IvcId, Present> {
-        let ids = self.tunnels.get(&endpoint).map(|tunnel| tunnel.bond.keys());
+        let ids = self.tunnels.get(&endpoint).map(Tunnel::ivcs);
         let Some(svc) = self.svcs.stated(endpoint) else {
             return BTreeMap::new();
         };

@@ -1,0 +1,212 @@
+//! What is known of one tunnel, and what is to be done about it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tracing::trace;
+use withy_common::maps::{Flows, SvcState};
+
+use crate::{
+    bundle::IvcId,
+    estimate::{Apart, Bond, Confidence, Gauged, Plan, Present, Received},
+    resend::Gate,
+    splitting::{Chooser, Lane, Pace, Splitting},
+};
+
+/// More bytes than this between two keepalives are a load.
+const LOAD: u64 = 4_500;
+/// For how long there counts as being load after the last.
+const LOADED: Duration = Duration::from_secs(1);
+/// How often a tunnel without load is steered anew.
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// A tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Tunnel {
+    bond: Bond<IvcId>,
+    apart: Apart<IvcId>,
+    loads: BTreeMap<IvcId, Load>,
+    steered: Option<Duration>,
+    /// Whether packets are worth keeping.
+    gate: Gate,
+    /// Whether they are worth splitting.
+    chooser: Chooser,
+    /// How many are sent, and how many of these are split.
+    sent: Pace,
+    split: Pace,
+}
+
+/// What the data plane has counted of a tunnel, and for how long its configuration lets packets be queued beyond what they are to be.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) state: Option<SvcState>,
+    pub(super) flows: Option<Flows>,
+    pub(super) burst: Duration,
+}
+
+/// What has been found out of a tunnel, and with what the scheduler is to be programmed.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) ivcs: Vec<(IvcId, Gauged)>,
+    pub(super) splitting: Option<Splitting>,
+    pub(super) plan: Plan<IvcId>,
+}
+
+impl Tunnel {
+    /// Begins with no IVC; `pieces` tells whether an earlier run found packets worth splitting.
+    pub(super) fn new(pieces: bool) -> Self {
+        Self {
+            chooser: Chooser::new(pieces),
+            ..Self::default()
+        }
+    }
+
+    /// Learns which IVCs there are, and what they carry at most.
+    pub(super) fn set(&mut self, caps: &BTreeMap<IvcId, Option<u64>>) {
+        self.loads.retain(|id, _| caps.contains_key(id));
+        self.bond.set(caps);
+    }
+
+    /// The IVCs.
+    pub(super) fn ivcs(&self) -> impl Iterator<Item = &IvcId> {
+        self.bond.keys()
+    }
+
+    /// Which flows go by an IVC of their own.
+    pub(super) fn ways(&self) -> impl Iterator<Item = (u8, &IvcId)> {
+        self.apart.ways()
+    }
+
+    /// Whether packets are worth keeping.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// The other side says what it has received on an IVC.
+    pub(super) fn reported(&mut self, id: &IvcId, received: &Received, present: &Present) {
+        self.bond.reported(id, received, present);
+    }
+
+    /// A keepalive with a number is about to be sent on an IVC; returns how.
+    pub(super) fn sent(
+        &mut self,
+        id: &IvcId,
+        number: u32,
+        mut present: Present,
+        now: Duration,
+    ) -> Sent {
+        let load = self.loads.entry(id.clone()).or_default();
+        if present.bytes.saturating_sub(load.bytes) > LOAD && load.bytes > 0 {
+            load.at = Some(now);
+        }
+        load.bytes = present.bytes.max(1);
+        let current = load.is_current(now);
+        let held = present.leaves > now;
+        if held {
+            // Where data may leave earlier than was thought, a keepalive still does not overtake another.
+            present.leaves = present.leaves.max(load.left);
+        }
+        load.left = present.leaves;
+        self.bond.sent(id, number, &present);
+        Sent {
+            leaves: held.then_some(present.leaves),
+            interval: current.then(|| self.bond.interval(id)),
+        }
+    }
+
+    /// Finds out what there is to know now; nothing where there is no load, and that has been done of late.
+    pub(super) fn assess(
+        &mut self,
+        presents: &BTreeMap<IvcId, Present>,
+        counts: &Counts,
+        now: Duration,
+    ) -> Option<Found> {
+        let loaded = self.loads.values().any(|load| load.is_current(now));
+        let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
+        if !loaded && self.steered.is_some_and(lately) {
+            return None;
+        }
+        self.steered = Some(now);
+        let estimate = |(id, present)| Some((id, self.bond.estimate(id, present)?));
+        let estimates: Vec<_> = presents.iter().filter_map(estimate).collect();
+        let random = estimates.iter().map(|(_, estimate)| estimate.random);
+        let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
+        self.gate.note(random.fold(0.0, f64::max), rates.sum(), now);
+        let plan = self.bond.plan(presents, counts.burst);
+        self.apart.follow(counts.flows.as_ref(), &plan.places, now);
+        let gauged = |(id, estimate): (&IvcId, _)| {
+            trace!(link = %id.1, ?estimate, "known of an IVC");
+            let gauged = Gauged {
+                estimate,
+                standing: plan.standing(id)?,
+                flows: self.apart.count(id),
+            };
+            Some((id.clone(), gauged))
+        };
+        let ivcs: Vec<_> = estimates.into_iter().filter_map(gauged).collect();
+        let state = counts.state.as_ref();
+        let splitting = state.map(|state| self.consider_splitting(&ivcs, state, now));
+        Some(Found {
+            ivcs,
+            splitting,
+            plan,
+        })
+    }
+
+    /// Finds out whether its packets are worth splitting, now that its IVCs are as they are.
+    fn consider_splitting(
+        &mut self,
+        ivcs: &[(IvcId, Gauged)],
+        state: &SvcState,
+        now: Duration,
+    ) -> Splitting {
+        self.sent.note(state.sequence, now);
+        self.split.note(state.split, now);
+        let gauged = ivcs.iter().map(|(_, gauged)| gauged);
+        let bonded = gauged.filter(|gauged| gauged.standing.bonded);
+        let lanes: Vec<_> = bonded.map(lane).collect();
+        self.chooser.note(&lanes, self.sent.per_second(), now);
+        Splitting {
+            choice: self.chooser.choice(),
+            count: state.split,
+            per_second: self.split.per_second(),
+        }
+    }
+}
+
+fn lane(gauged: &Gauged) -> Lane {
+    let Gauged {
+        estimate, standing, ..
+    } = gauged;
+    Lane {
+        rate: estimate.rate,
+        lag: standing.lag.as_secs_f64(),
+        jitter: estimate.jitter,
+        // What a full queue took at first counts as chance for long, but what is lost no longer is no chance.
+        loss: estimate.random.min(estimate.loss),
+        is_known: estimate.stated || estimate.confidence != Confidence::Unknown,
+    }
+}
+
+/// What was sent on an IVC by the last keepalive, and when that was much.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    bytes: u64,
+    at: Option<Duration>,
+    /// When the last keepalive left.
+    left: Duration,
+}
+
+/// How a keepalive is to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// When it is to leave, if it is to be held until then.
+    pub(super) leaves: Option<Duration>,
+    /// After which time there should be another, if there is load.
+    pub(super) interval: Option<Duration>,
+}
+
+impl Load {
+    fn is_current(&self, now: Duration) -> bool {
+        self.at.is_some_and(|at| now.saturating_sub(at) < LOADED)
+    }
+}
