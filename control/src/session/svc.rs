@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long packets that left before the other side knew of an IVC's end may be under way.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// An SVC.
 #[derive(Debug)]
