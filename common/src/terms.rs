@@ -59,22 +59,23 @@ impl Terms {
     /// From now on the packet goes by the IVC in `slot` alone. It may be a slow one: only its queue counts.
     #[inline(always)]
     pub fn only(&self, svc: &Svc, slot: u32) {
-        let slot = slot & SLOT_MASK;
-        let ivc = &svc.ivcs[slot as usize];
-        self.slots.store(1 << slot);
-        self.room.store(ivc.mtu.into());
-        let latest = svc.horizon_ns.wrapping_add(ivc.latency_ns);
-        self.latest.store(latest);
+        self.by_one(svc, slot, |_| svc.horizon_ns);
     }
 
     /// From now on the packet is of a flow that has the IVC in `slot` for itself, but for others of its kind.
     #[inline(always)]
     pub fn alone(&self, svc: &Svc, slot: u32) {
+        self.by_one(svc, slot, |ivc| ivc.alone_ns);
+    }
+
+    /// From now on the packet goes by the IVC in `slot`, where it may be queued as long as `queue` says, in nanoseconds.
+    #[inline(always)]
+    fn by_one(&self, svc: &Svc, slot: u32, queue: impl Fn(&Ivc) -> u64) {
         let slot = slot & SLOT_MASK;
         let ivc = &svc.ivcs[slot as usize];
         self.slots.store(1 << slot);
         self.room.store(ivc.mtu.into());
-        self.latest.store(ivc.alone_ns.wrapping_add(ivc.latency_ns));
+        self.latest.store(queue(ivc).wrapping_add(ivc.latency_ns));
     }
 
     /// From now on the packet is bulk that makes way for packets that must not wait. Nothing but the queue that others have left on an IVC

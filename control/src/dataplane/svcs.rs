@@ -135,10 +135,11 @@ impl Svcs {
         steered.retain(|endpoint, _| stated.contains_key(endpoint));
         begun.retain(stated);
         for (endpoint, svc) in stated.iter() {
+            let mut known = None;
             for slot in taken_over(before.get(endpoint), svc) {
                 let counters = svc.ivcs[slot].counters;
-                let clock = clocks(svc.index).map_or(0, |clocks| clocks[slot]);
-                begun.begin(*endpoint, counters, now.wrapping_sub(clock));
+                let clocks = known.get_or_insert_with(|| clocks(svc.index).unwrap_or_default());
+                begun.begin(*endpoint, counters, now.wrapping_sub(clocks[slot]));
                 if let Some(steering) = steered.get_mut(endpoint) {
                     steering.forget(counters);
                 }

@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use withy_common::{label::FLOWS, maps::Flows};
 
+use super::ivc::precise;
+
 /// The time in which a flow's rate follows, in seconds.
 const SMOOTH: f64 = 0.3;
 /// The bonded IVCs are full if they carry this part of what they can, and have room if no more than this.
@@ -285,11 +287,6 @@ impl<K: Ord + Clone> Apart<K> {
 #[expect(clippy::cast_precision_loss, reason = "few")]
 const fn many(count: usize) -> f64 {
     count as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 9 petabytes")]
-const fn precise(bytes: u64) -> f64 {
-    bytes as f64
 }
 
 #[cfg(test)]

@@ -437,7 +437,7 @@ impl Trip {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 9 petabytes")]
-const fn precise(bytes: u64) -> f64 {
+pub(super) const fn precise(bytes: u64) -> f64 {
     bytes as f64
 }
 

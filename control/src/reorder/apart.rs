@@ -1,56 +1,42 @@
 //! Numbers of packets that go apart from the others: nobody waits for them.
 
-/// How many numbers are remembered; a power of two. A packet that comes later than so many others is taken for one that is late.
-const SPAN: u64 = 65_536;
-const WORD: u64 = u64::BITS as u64;
-const WORDS: usize = (SPAN / WORD) as usize;
+use super::ring::Ring;
+
+/// The numbers that are remembered. A packet that comes later than so many others is taken for one that is late.
+type Told = Ring<1_024>;
+const SPAN: u64 = Told::BITS;
 
 /// The numbers that have been told of and not come yet.
 #[derive(Debug, Default)]
 pub(super) struct Apart {
     /// The highest.
     top: u64,
-    /// In words that go round; of most tunnels there are none.
-    told: Option<Box<[u64; WORDS]>>,
+    /// Of most tunnels there are none.
+    told: Option<Told>,
 }
 
 impl Apart {
     /// Takes note of a number.
     pub(super) fn tell(&mut self, number: u64) {
-        let told = self.told.get_or_insert_with(|| Box::new([0; WORDS]));
+        let told = self.told.get_or_insert_default();
         if number > self.top {
             // What was told a round ago has not come, and will not.
             let first = (self.top + 1).max((number + 1).saturating_sub(SPAN));
             for old in first..=number {
-                told[word(old)] &= !bit(old);
+                told.clear(old);
             }
             self.top = number;
         }
         if self.top - number < SPAN {
-            told[word(number)] |= bit(number);
+            told.set(number);
         }
     }
 
     /// Whether a packet that comes was told of.
     pub(super) fn take(&mut self, number: u64) -> bool {
-        let Some(told) = &mut self.told else {
-            return false;
-        };
-        if number > self.top || self.top - number >= SPAN {
-            return false;
-        }
-        let was = told[word(number)] & bit(number) != 0;
-        told[word(number)] &= !bit(number);
-        was
+        let remembered = number <= self.top && self.top - number < SPAN;
+        remembered && self.told.as_mut().is_some_and(|told| told.clear(number))
     }
-}
-
-fn word(number: u64) -> usize {
-    usize::try_from(number / WORD).unwrap_or_default() % WORDS
-}
-
-const fn bit(number: u64) -> u64 {
-    1 << (number % WORD)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::{ops::Range, time::Duration};
 
 use withy_common::maps::MAX_IVCS;
 
-use super::{Arrival, Time};
+use super::{Arrival, Time, ring::Ring};
 
+/// The numbers that have come.
+type Come = Ring<128>;
 /// How far ahead of what is missing numbers are looked at; a power of two.
-const WINDOW: u64 = 8_192;
-const WORD: u64 = u64::BITS as u64;
-const WORDS: usize = (WINDOW / WORD) as usize;
+const WINDOW: u64 = Come::BITS;
 
 /// An IVC that has brought nothing for so long carries nothing just now.
 const QUIET: Duration = Duration::from_millis(100);
@@ -21,8 +21,8 @@ pub(super) struct Gaps {
     next: Option<u64>,
     /// The highest number that has come.
     top: u64,
-    /// Which numbers from `next` on have come, in words that go round.
-    come: Box<[u64; WORDS]>,
+    /// Which numbers from `next` on have come.
+    come: Come,
     /// What each IVC has brought last, and when.
     newest: [Option<(u64, Time)>; MAX_IVCS],
 }
@@ -45,7 +45,7 @@ impl Default for Gaps {
         Self {
             next: None,
             top: 0,
-            come: Box::new([0; WORDS]),
+            come: Come::default(),
             newest: [None; MAX_IVCS],
         }
     }
@@ -70,7 +70,7 @@ impl Gaps {
         }
         let too_late = number < next;
         if !too_late {
-            self.come[word(number)] |= bit(number);
+            self.come.set(number);
             self.advance();
             // In order, which is nearly always, there is nothing to give up.
             if !patient && !quiet && self.next.is_some_and(|next| next <= self.top) {
@@ -98,10 +98,8 @@ impl Gaps {
         };
         let mut missing = number - next;
         for old in next..number.min(next + WINDOW) {
-            let (come, bit) = (&mut self.come[word(old)], bit(old));
-            missing -= u64::from(*come & bit != 0);
             // What is forgotten makes room at the other end.
-            *come &= !bit;
+            missing -= u64::from(self.come.clear(old));
         }
         self.next = Some(number);
         self.advance();
@@ -114,10 +112,10 @@ impl Gaps {
         let [.., a, b, c, d] = next.to_be_bytes();
         let ahead = u64::from(low.wrapping_sub(u32::from_be_bytes([a, b, c, d])));
         let number = next.saturating_add(ahead);
-        if ahead >= WINDOW || self.come[word(number)] & bit(number) != 0 {
+        if ahead >= WINDOW || self.come.has(number) {
             return None;
         }
-        self.come[word(number)] |= bit(number);
+        self.come.set(number);
         self.advance();
         Some(number)
     }
@@ -126,7 +124,7 @@ impl Gaps {
     pub(super) fn missing(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
         let next = self.next.unwrap_or(u64::MAX);
         let end = range.end.min(next.saturating_add(WINDOW));
-        (range.start.max(next)..end).filter(|number| self.come[word(*number)] & bit(*number) == 0)
+        (range.start.max(next)..end).filter(|number| !self.come.has(*number))
     }
 
     /// What every IVC that is alive has passed: each keeps the order of what it carries.
@@ -147,18 +145,9 @@ impl Gaps {
     /// Goes over what has come.
     fn advance(&mut self) {
         let Some(mut next) = self.next else { return };
-        while self.come[word(next)] & bit(next) != 0 {
-            self.come[word(next)] &= !bit(next);
+        while self.come.clear(next) {
             next += 1;
         }
         self.next = Some(next);
     }
-}
-
-fn word(number: u64) -> usize {
-    usize::try_from(number / WORD).unwrap_or_default() % WORDS
-}
-
-const fn bit(number: u64) -> u64 {
-    1 << (number % WORD)
 }

@@ -16,6 +16,7 @@ mod asks;
 mod auto;
 mod flows;
 mod gaps;
+mod ring;
 mod slack;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! Flows that go by an IVC of their own: the other side is told which packets are theirs, so that no others wait for these.
 
 use std::{
-    collections::HashMap,
     net::Ipv4Addr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -9,10 +8,10 @@ use std::{
 use withy_common::label::{FLOWS, Label, Policies, Policy};
 
 use super::{
-    Latest,
+    ByRemote,
     repair::{Headers, Words},
 };
-use crate::resend::Kind;
+use crate::{kernel::esp::BATCH, resend::Kind};
 
 /// Flows of a tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,53 +49,50 @@ impl FlowSet {
 #[derive(Default)]
 pub(in crate::daemon) struct ApartFlows {
     any: AtomicBool,
-    of: Latest<HashMap<Ipv4Addr, FlowSet>>,
+    of: ByRemote<FlowSet>,
 }
 
 impl ApartFlows {
     /// Learns which flows of a tunnel do.
     pub(in crate::daemon) fn set(&self, remote: Ipv4Addr, flows: FlowSet) {
-        let known = self.of.get();
-        if known.get(&remote).copied().unwrap_or_default().flows == flows.flows {
-            return;
+        if self.of.put(remote, flows) {
+            self.look();
         }
-        let mut new = HashMap::clone(&known);
-        new.insert(remote, flows);
-        self.replace(new);
     }
 
     /// Forgets tunnels.
     pub(in crate::daemon) fn retain(&self, stays: impl Fn(Ipv4Addr) -> bool) {
-        let known = self.of.get();
-        if !known.keys().all(|remote| stays(*remote)) {
-            let mut new = HashMap::clone(&known);
-            new.retain(|remote, _| stays(*remote));
-            self.replace(new);
+        if self.of.retain(stays) {
+            self.look();
         }
     }
 
-    fn replace(&self, mut new: HashMap<Ipv4Addr, FlowSet>) {
-        new.retain(|_, flows| !flows.is_empty());
-        self.any.store(!new.is_empty(), Relaxed);
-        self.of.set(new);
+    fn look(&self) {
+        let any = self.of.get().values().any(|flows| !flows.is_empty());
+        self.any.store(any, Relaxed);
     }
 
-    /// Has the other side told if a sealed packet, of which the identification still says what it was taken for, goes apart. Returns whether
-    /// it does.
-    pub(super) fn tell(&self, packet: &[u8], words: &mut Words) -> bool {
+    /// Has the other sides told which of no more than [`BATCH`] sealed packets, of which the identification still says what they were taken for, go apart.
+    /// Returns which do.
+    pub(super) fn tell<'p>(
+        &self,
+        packets: impl Iterator<Item = &'p [u8]>,
+        words: &mut Words,
+    ) -> [bool; BATCH] {
+        let mut apart = [false; BATCH];
         if !self.any.load(Relaxed) {
-            return false;
+            return apart;
         }
-        let Some(headers) = Headers::read(packet) else {
-            return false;
-        };
-        let apart = self
-            .of
-            .get()
-            .get(&headers.remote)
-            .is_some_and(|flows| flows.has(headers.label));
-        if apart {
-            words.add(headers.remote, Kind::Apart, headers.spi, headers.number);
+        let known = self.of.get();
+        for (packet, apart) in packets.zip(&mut apart) {
+            let Some(headers) = Headers::read(packet) else {
+                continue;
+            };
+            let flows = known.get(&headers.remote);
+            *apart = flows.is_some_and(|flows| flows.has(headers.label));
+            if *apart {
+                words.add(headers.remote, Kind::Apart, headers.spi, headers.number);
+            }
         }
         apart
     }
@@ -123,7 +119,7 @@ mod tests {
         let policies = Policies::new(Policy::Aggregate, &[Policy::Sticky]);
         let told = |label| {
             let mut words = Words::default();
-            let told = apart.tell(&packet(label, 77), &mut words);
+            let [told, ..] = apart.tell([&*packet(label, 77)].into_iter(), &mut words);
             let runs: Vec<_> = words
                 .iter()
                 .flat_map(|(_, word)| word.runs())

@@ -239,9 +239,10 @@ impl<'s> Inward<'s> {
         match word.kind() {
             Kind::Wanted => self.wanted.push((by.remote, word)),
             // It must be of the same tunnel.
-            Kind::Gone | Kind::Apart if table.remote(word.spi()) != Some(by.remote) => {}
-            Kind::Gone => order.void(&word, &mut self.out),
-            Kind::Apart => order.part(&word, &mut self.out),
+            Kind::Gone | Kind::Apart if table.remote(word.spi()) == Some(by.remote) => {
+                order.excuse(&word, &mut self.out);
+            }
+            Kind::Gone | Kind::Apart => {}
         }
     }
 

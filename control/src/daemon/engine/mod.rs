@@ -11,7 +11,9 @@ mod turns;
 mod way;
 
 use std::{
+    collections::HashMap,
     io,
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -101,6 +103,35 @@ impl<T> Latest<T> {
 
     fn set(&self, new: T) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
+}
+
+/// Something about tunnels, by their remote endpoints. One thread writes.
+type ByRemote<V> = Latest<HashMap<Ipv4Addr, V>>;
+
+impl<V: Copy + Default + PartialEq> ByRemote<V> {
+    /// Learns something about a tunnel; returns whether that is news.
+    fn put(&self, remote: Ipv4Addr, value: V) -> bool {
+        let known = self.get();
+        if known.get(&remote).copied().unwrap_or_default() == value {
+            return false;
+        }
+        let mut new = HashMap::clone(&known);
+        new.insert(remote, value);
+        self.set(new);
+        true
+    }
+
+    /// Forgets tunnels; returns whether there were any.
+    fn retain(&self, stays: impl Fn(Ipv4Addr) -> bool) -> bool {
+        let known = self.get();
+        if known.keys().all(|remote| stays(*remote)) {
+            return false;
+        }
+        let mut new = HashMap::clone(&known);
+        new.retain(|remote, _| stays(*remote));
+        self.set(new);
+        true
     }
 }
 

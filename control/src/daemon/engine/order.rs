@@ -10,7 +10,7 @@ use crate::{
     config::{Resequence, TunnelName},
     esp::Inbound,
     reorder::{Arrival, Figures, Resequencer, Terms, Time},
-    resend::Word,
+    resend::{Kind, Word},
 };
 
 /// How long a packet may wait for those before it: longer than links' jitter, shorter than TCP's patience.
@@ -95,19 +95,17 @@ impl Order {
         }
     }
 
-    /// Takes note of packets that will not come.
-    pub(super) fn void(&mut self, gone: &Word, out: &mut Vec<Packet>) {
-        if let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&gone.spi()) {
-            let numbers = gone.runs().iter().flat_map(|run| run.numbers());
-            packets.void(numbers, |packet| out.push(packet));
-        }
-    }
-
-    /// Takes note of packets that nobody is to wait for.
-    pub(super) fn part(&mut self, apart: &Word, out: &mut Vec<Packet>) {
-        if let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&apart.spi()) {
-            let numbers = apart.runs().iter().flat_map(|run| run.numbers());
-            packets.part(numbers, |packet| out.push(packet));
+    /// Takes note of what the other side says of packets that nobody is to wait for.
+    pub(super) fn excuse(&mut self, word: &Word, out: &mut Vec<Packet>) {
+        let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&word.spi()) else {
+            return;
+        };
+        let numbers = word.runs().iter().flat_map(|run| run.numbers());
+        let deliver = |packet| out.push(packet);
+        match word.kind() {
+            Kind::Gone => packets.void(numbers, deliver),
+            Kind::Apart => packets.part(numbers, deliver),
+            Kind::Wanted => {}
         }
     }
 
@@ -178,10 +176,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        reorder::{Kin, RoundTrip},
-        resend::Kind,
-    };
+    use crate::reorder::{Kin, RoundTrip};
 
     const SPI: u32 = 0x1000;
     const ON: (u32, Terms) = sa(Resequence::On);
@@ -259,7 +254,7 @@ mod tests {
         let mut gone = Word::new(Kind::Gone, spi);
         assert!(gone.add(8));
         let mut out = Vec::new();
-        order.void(&gone, &mut out);
+        order.excuse(&gone, &mut out);
         assert_eq!(out.len(), 1);
     }
 

@@ -115,11 +115,12 @@ impl<'s> Outward<'s> {
     fn pieces(&mut self, table: &Outbound, cut: &Cut<'_>) -> Result<(), Refused> {
         // They are of one class, for they are of one flow.
         let (sa, label) = table.find(cut.packet(), cut.longest())?;
+        self.take_turn(sa);
         for at in 0..cut.count() {
             if self.batch.is_full() {
                 self.flush();
+                self.take_turn(sa);
             }
-            self.take_turn(sa);
             let slot = self.batch.slot();
             let length = cut.write(at, packet_room(slot)).ok_or(Refused::Oversized)?;
             let sealed = sa.seal(slot, length)?;
@@ -158,11 +159,8 @@ impl<'s> Outward<'s> {
         let note = |at: usize| refused[at] = true;
         let stuck = self.way.send(device, sealed.len(), packet, note);
         // What goes apart nobody can tell to be lost, so it is not kept.
-        let mut together = [true; BATCH];
-        for (at, together) in together.iter_mut().enumerate().take(sealed.len()) {
-            *together = !shared.ties.apart.tell(packet(at), words);
-        }
-        let kept = (0..sealed.len()).filter(|at| together[*at]);
+        let apart = (shared.ties.apart).tell((0..sealed.len()).map(packet), words);
+        let kept = (0..sealed.len()).filter(|at| !apart[*at]);
         let kept = kept.map(|at| (packet(at), refused[at]));
         shared.ties.repair.keep(kept, shared.now(), words);
         self.way.say(device, words, &shared.outbound);

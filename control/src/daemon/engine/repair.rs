@@ -13,7 +13,7 @@ use std::{
 
 use withy_common::label::Label;
 
-use super::{Latest, way::Way};
+use super::{ByRemote, way::Way};
 use crate::{
     kernel::esp::BATCH,
     reorder::RoundTrip,
@@ -35,7 +35,7 @@ pub(super) type Agreements = HashMap<Ipv4Addr, Agreed>;
 /// What is kept of all tunnels.
 #[derive(Default)]
 pub(in crate::daemon) struct Repair {
-    agreed: Latest<Agreements>,
+    agreed: ByRemote<Agreed>,
     /// Whether anything is kept. A hub's many tunnels are not looked through for each batch.
     keeps: AtomicBool,
     /// By the SA's SPI.
@@ -106,31 +106,23 @@ impl Headers {
 impl Repair {
     /// Learns what is agreed of the tunnel to an endpoint.
     pub(in crate::daemon) fn agree(&self, remote: Ipv4Addr, agreed: Agreed) {
-        let known = self.agreed.get();
-        if known.get(&remote).copied().unwrap_or_default() == agreed {
-            return;
+        if self.agreed.put(remote, agreed) {
+            self.look();
         }
-        let mut new = Agreements::clone(&known);
-        new.insert(remote, agreed);
-        self.replace(new);
     }
 
     /// Forgets tunnels.
     pub(in crate::daemon) fn retain(&self, stays: impl Fn(Ipv4Addr) -> bool) {
-        let known = self.agreed.get();
-        if !known.keys().all(|remote| stays(*remote)) {
-            let mut new = Agreements::clone(&known);
-            new.retain(|remote, _| stays(*remote));
-            self.replace(new);
+        if self.agreed.retain(stays) {
+            self.look();
         }
     }
 
-    fn replace(&self, new: Agreements) {
-        let any = new.values().any(|agreed| agreed.keeps);
-        self.keeps.store(any, Relaxed);
-        // First, so that what is forgotten does not come back.
-        self.agreed.set(new);
+    /// Forgets what is kept and need not be. What is agreed is known already, so that what is forgotten does not come back.
+    fn look(&self) {
         let agreed = self.agreed();
+        let any = agreed.values().any(|agreed| agreed.keeps);
+        self.keeps.store(any, Relaxed);
         let keeps = |kept: &Kept| keeps(&agreed, kept.remote);
         self.kept().retain(|_, kept| keeps(kept));
     }

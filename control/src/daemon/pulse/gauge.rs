@@ -205,26 +205,22 @@ impl Gauge {
         let svc = self.svcs.stated(id.0)?;
         let place = place(plan, &svc, id)?;
         let ivc = &svc.ivcs[place];
-        let clock = self.meters.state(svc.index)?.clocks[place];
+        let state = self.meters.state(svc.index)?;
         let Traffic { bytes, pieces, .. } = self.meters.counters(ivc.counters)?.tx;
         let overhead = u64::from(ivc.overhead);
         let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let present = Present {
             at: now,
             bytes: volume(bytes, pieces, overhead),
-            ahead: clock.wrapping_sub(nanoseconds).cast_signed(),
-            leaves: self.departure(id, &svc, place, now)?,
+            ahead: state.clocks[place].wrapping_sub(nanoseconds).cast_signed(),
+            leaves: if self.svcs.is_paced(id.0, ivc, now) {
+                // Behind those that have been counted.
+                now.max(Duration::from_nanos(state.departures[place]))
+            } else {
+                now
+            },
         };
         Some((present, overhead))
-    }
-
-    /// When a packet leaves that is handed over now, behind those that have been counted.
-    fn departure(&self, id: &IvcId, svc: &Svc, place: usize, now: Duration) -> Option<Duration> {
-        if !self.svcs.is_paced(id.0, &svc.ivcs[place], now) {
-            return Some(now);
-        }
-        let next = self.meters.state(svc.index)?.departures[place];
-        Some(now.max(Duration::from_nanos(next)))
     }
 }
 
