@@ -1,7 +1,8 @@
 //! Runs the scenarios one after the other, with the command line and output of Rust's own tests.
 //!
-//! `--smoke` leaves the few that show that a kernel will do, `--native` plays those that do without
-//! ESP, and a few that take more than a virtual machine has.
+//! `--smoke` leaves the few that show that a kernel will do, `--esp` those and all that are about the
+//! kernel's ESP; `--native` plays those that do without ESP, and a few that take more than a virtual
+//! machine has.
 
 use std::{env, process::ExitCode, thread, time::Instant};
 
@@ -11,12 +12,9 @@ use withy_tests::scenarios::{self, Ipsec, Scenario};
 
 fn main() -> ExitCode {
     let (own, rest): (Vec<String>, Vec<String>) =
-        env::args().partition(|word| ["--smoke", "--native"].contains(&word.as_str()));
-    let (smoke, native) = (
-        own.iter().any(|word| word == "--smoke"),
-        own.iter().any(|word| word == "--native"),
-    );
-    let ipsec = if native {
+        env::args().partition(|word| ["--smoke", "--esp", "--native"].contains(&word.as_str()));
+    let said = |word: &str| own.iter().any(|own| own == word);
+    let ipsec = if said("--native") {
         Ipsec::Missing
     } else {
         Ipsec::Kernel
@@ -26,7 +24,9 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let trials = scenarios::all()
         .into_iter()
-        .filter(|scenario| (!smoke || scenario.smoke) && scenario.suits(ipsec))
+        .filter(|scenario| scenario.smoke || !said("--smoke"))
+        .filter(|scenario| scenario.smoke || scenario.needs_esp() || !said("--esp"))
+        .filter(|scenario| scenario.suits(ipsec))
         .map(|scenario| trial(scenario, ipsec))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -106,6 +106,12 @@ impl Scenario {
         }
     }
 
+    /// Whether it is about the kernel's ESP.
+    #[must_use]
+    pub fn needs_esp(&self) -> bool {
+        matches!(self.play, Play::WithEsp(_))
+    }
+
     /// Plays it; prints its figures.
     pub fn run(&self, ipsec: Ipsec) -> Result<()> {
         match self.play {
