@@ -358,11 +358,18 @@ pub struct IvcRx {
 }
 
 impl IvcRx {
+    /// Its slot among those of its SVC, whatever the map holds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(&self) -> usize {
+        (self.slot & SLOT_MASK) as usize
+    }
+
     /// The time to live that an ESP packet has at its destination: it tells by which IVC the packet, or its first piece, came.
     #[inline(always)]
     #[must_use]
     pub const fn mark(&self) -> u8 {
-        (self.slot & SLOT_MASK) as u8 + 1
+        self.place() as u8 + 1
     }
 
     /// The slot that such a time to live tells.

@@ -8,7 +8,7 @@ use withy_common::{
     maps::{Ivc, IvcKey, IvcRx, MAX_IVCS, Split, Subnet, Svc},
 };
 
-use super::{IvcId, Slots};
+use super::{IvcId, Slots, slots::Seat};
 use crate::{
     api::status::LinkState,
     config::{Config, SplitPolicy, TunnelName},
@@ -101,15 +101,16 @@ fn svc(
         return;
     };
     let mut ivcs = [Ivc::default(); MAX_IVCS];
-    for (position, (ivc, slot)) in tunnel.ivcs.iter().zip(&mut ivcs).enumerate() {
+    for ivc in &tunnel.ivcs {
         let Some(view) = links.get(&ivc.link) else {
             continue;
         };
         let id = ident(tunnel, ivc);
-        let Some((counters, fresh)) = slots.ivc(&id, view.address, config.gateway.limits.ivcs)
-        else {
+        let limit = config.gateway.limits.ivcs;
+        let Some((Seat { counters, place }, fresh)) = slots.ivc(&id, view.address, limit) else {
             contents.refused.push(format!(
-                "tunnel {name}: no room for IVC {position}, raise gateway.limits.ivcs"
+                "tunnel {name}: no room for the IVC of link {} to {}, raise gateway.limits.ivcs",
+                ivc.link, ivc.remote
             ));
             continue;
         };
@@ -120,7 +121,7 @@ fn svc(
         let overhead = config.links.get(&ivc.link).map_or(0, |link| link.overhead);
         // Silent or not, it hears: that is how it comes back.
         let mtu = if known.silent.contains(&id) { 0 } else { mtu };
-        *slot = sender(ivc, view, mtu, overhead.into(), counters);
+        ivcs[place] = sender(ivc, view, mtu, overhead.into(), counters);
         if let Some(local) = view.address {
             let key = IvcKey {
                 source: wire(ivc.remote),
@@ -131,7 +132,7 @@ fn svc(
                 destination: wire(endpoints.local),
                 counters,
                 // No more than an SVC has slots.
-                slot: u32::try_from(position).unwrap_or_default(),
+                slot: u32::try_from(place).unwrap_or_default(),
             };
             contents.ivcs.push((key, value));
         }
