@@ -177,7 +177,8 @@ impl Svc {
         }
     }
 
-    /// Says that this end of an IVC works, or does not, over the connection of another.
+    /// Says that this end of an IVC works, or does not, over the connection of another. One that is about to leave works no more: whatever
+    /// came by it then would be lost.
     pub(super) fn tell(
         &self,
         link: &LinkName,
@@ -194,7 +195,7 @@ impl Svc {
             let state = LinkState {
                 svc: self.id,
                 ivc: ivc.number,
-                up,
+                up: up && ivc.leaves.is_none(),
             };
             context.send(connection, 0, Message::LinkState(state));
         }

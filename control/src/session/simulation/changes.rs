@@ -134,6 +134,33 @@ fn a_link_that_is_taken_out_of_use_leaves_in_order() {
     }
 }
 
+/// Whoever takes a link out of use and back at once.
+#[test]
+fn a_link_that_leaves_is_not_said_to_work() {
+    for side in [0, 1] {
+        let mut network = whole(26);
+        let link = network.sites[side].links[1].name.clone();
+        let agreed = network.agreed(side, 1 - side).unwrap();
+        let leaving = agreed.ivcs.iter().find(|ivc| ivc.link == link).unwrap();
+        let (number, remote) = (leaving.number, leaving.remote);
+        let now = network.now;
+        let sessions = &mut network.sites[side].sessions;
+        sessions.retire(None, &link, now);
+        for up in [false, true] {
+            sessions.link_state(&name(1 - side), (&link, remote), up, now);
+        }
+        network.act(side);
+        let uses = |network: &Network| {
+            let agreed = network.agreed(1 - side, side).unwrap();
+            let mut ivcs = agreed.ivcs.into_iter();
+            ivcs.any(|ivc| ivc.number == number && !ivc.impaired)
+        };
+        network.run_for(Duration::from_millis(500));
+        let again = network.run_until(secs(5), uses);
+        assert!(again.is_none(), "side {side}: {}", notes(&network, side));
+    }
+}
+
 #[test]
 fn whoever_leaves_says_so() {
     for side in [0, 1] {
