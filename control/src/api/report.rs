@@ -294,6 +294,7 @@ fn order(view: &View<'_>, name: &TunnelName, policy: Resequence) -> OrderStatus 
             lost: kept.figures.lost,
             expired: kept.figures.expired,
             too_late: kept.figures.too_late,
+            apart: kept.figures.apart,
             bound_seconds: BOUND.as_secs_f64(),
         }),
     }

@@ -190,6 +190,8 @@ pub struct OrderCounts {
     pub expired: u64,
     /// Packets that came when they had been given up already.
     pub too_late: u64,
+    /// Packets of flows that go by an IVC of their own, for which no other waits.
+    pub apart: u64,
     /// How long a packet may wait, in seconds.
     pub bound_seconds: f64,
 }

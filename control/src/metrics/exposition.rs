@@ -208,6 +208,7 @@ impl Writer {
         self.counter(&f::TUNNEL_REORDERED, &[tunnel], counts.reordered)?;
         self.counter(&f::TUNNEL_WAITED, &[tunnel], counts.waited)?;
         self.count(&f::TUNNEL_WAIT, &[tunnel], counts.wait_seconds)?;
+        self.counter(&f::TUNNEL_APART, &[tunnel], counts.apart)?;
         for (reason, count) in [
             ("lost", counts.lost),
             ("expired", counts.expired),
@@ -411,6 +412,7 @@ pub(crate) mod tests {
                     lost: 2,
                     expired: 3,
                     too_late: 1,
+                    apart: 70,
                     bound_seconds: 0.05,
                 }),
             }),

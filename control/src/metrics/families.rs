@@ -157,6 +157,11 @@ families! {
         TUNNEL,
         "For how long those have waited in sum.",
     );
+    TUNNEL_APART = counter(
+        "withy_tunnel_apart_packets_total",
+        TUNNEL,
+        "Packets received of flows that go by an IVC of their own, for which no other packet waits.",
+    );
     TUNNEL_GIVEN_UP = counter(
         "withy_tunnel_resequencing_given_up_total",
         &["tunnel", "reason"],

@@ -187,5 +187,12 @@ fn order(order: &OrderStatus) -> String {
             counts.lost + counts.expired
         );
     }
+    if counts.apart > 0 {
+        let _ = writeln!(
+            text,
+            "  {} came of flows that go by an IVC of their own",
+            counts.apart
+        );
+    }
     text
 }
