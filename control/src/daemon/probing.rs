@@ -133,18 +133,22 @@ impl Probing {
         self.pulse.feel(&pieces);
     }
 
-    /// The IVCs that carry no data: over which nothing comes, or which are `impaired`, that is, whose other end does not
+    /// The IVCs that carry no data: over which nothing comes, or has come yet, or which are `impaired`, that is, whose other end does not
     /// work. Where those would be all of a tunnel's, what the other side says does not count.
     pub(super) fn mute(
         &self,
         running: &RunningTunnels,
         impaired: &BTreeSet<IvcId>,
     ) -> BTreeSet<IvcId> {
-        let silent = self.pulse.liveness().silent();
-        let mut mute = silent.clone();
+        let ids = running.values().flat_map(|tunnel| {
+            let ivcs = tunnel.ivcs.iter();
+            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+        });
+        let unusable = self.pulse.liveness().unusable(ids);
+        let mut mute = unusable.clone();
         for tunnel in running.values() {
             let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
-            if ids().any(|id| !silent.contains(&id) && !impaired.contains(&id)) {
+            if ids().any(|id| !unusable.contains(&id) && !impaired.contains(&id)) {
                 mute.extend(ids().filter(|id| impaired.contains(id)));
             }
         }

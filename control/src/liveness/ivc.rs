@@ -29,6 +29,8 @@ pub(super) struct Ivc {
     /// Since when it is in its state, and since when it is known.
     pub(super) since: Duration,
     known: Duration,
+    /// Whether another IVC of its tunnel was live when it began.
+    pub(super) joins: bool,
     /// When the newest message came, and after which time the other side promised the next one.
     heard: Option<Duration>,
     promise: Duration,
@@ -88,6 +90,7 @@ impl Ivc {
             state: State::Waiting,
             since: now,
             known: now,
+            joins: false,
             heard: None,
             promise: Duration::ZERO,
             they_hear: false,

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Where no IVC of a tunnel is live, none counts as silent: then the other side's daemon is down, which
-//! must not take the network down, or nothing works anyway.
+//! must not take the network down, or nothing works anyway. One that joins others of which one is live
+//! waits until it is so itself.
 //!
 //! When an IVC falls silent or comes back, the other side is told at once on all IVCs of the tunnel: on the IVC itself, which may work
 //! one way, and on the others, which name it.
@@ -177,6 +178,7 @@ impl Liveness {
                 tunnel.ivcs.push(id.clone());
             }
         }
+        let live = self.live();
         let mut turned = BTreeSet::new();
         for (id, terms) in wanted {
             let terms = terms.bounded();
@@ -189,7 +191,9 @@ impl Liveness {
                     ivc.set(Terms { local, ..terms }, number);
                 }
                 None => {
-                    self.ivcs.insert(id.clone(), Ivc::new(terms, now, number));
+                    let mut ivc = Ivc::new(terms, now, number);
+                    ivc.joins = live.contains(&id.0);
+                    self.ivcs.insert(id.clone(), ivc);
                 }
             }
         }
@@ -387,16 +391,35 @@ impl Liveness {
     /// Lists the silent IVCs.
     #[must_use]
     pub fn silent(&self) -> BTreeSet<IvcId> {
-        let live: BTreeSet<_> = self
-            .ivcs
-            .iter()
-            .filter(|(_, ivc)| ivc.state == State::Live)
-            .map(|((tunnel, ..), _)| *tunnel)
-            .collect();
+        let live = self.live();
         let silent = self.ivcs.iter().filter(|(id, ivc)| {
             live.contains(&id.0) && matches!(ivc.state, State::Silent | State::Unheard)
         });
         silent.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Lists those of some IVCs that are not to be used: which are silent, or have joined others and are not known to work yet. The other side
+    /// may not have heard of these so far, and would drop what came by them.
+    pub fn unusable(&self, ids: impl Iterator<Item = IvcId>) -> BTreeSet<IvcId> {
+        let live = self.live();
+        let is_used = |id: &IvcId| match self.ivcs.get(id) {
+            None => false,
+            Some(ivc) => match ivc.state {
+                State::Live => true,
+                State::Waiting => !ivc.joins,
+                State::Silent | State::Unheard => false,
+            },
+        };
+        ids.filter(|id| live.contains(&id.0) && !is_used(id))
+            .collect()
+    }
+
+    /// The tunnels of which an IVC is live.
+    fn live(&self) -> BTreeSet<Ipv4Addr> {
+        let ivcs = self.ivcs.iter();
+        ivcs.filter(|(_, ivc)| ivc.state == State::Live)
+            .map(|((tunnel, ..), _)| *tunnel)
+            .collect()
     }
 
     /// The path MTU in bytes that was found for an IVC; until then [`BASE_MTU`] is to be used.

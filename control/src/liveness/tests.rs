@@ -189,6 +189,28 @@ impl World {
     }
 }
 
+/// The other side may not know of it yet.
+#[test]
+fn an_ivc_that_joins_others_is_used_when_it_is_known_to_work() {
+    let all = |side| (0..2).map(move |link| id(side, link));
+    let waits = |world: &World, side: usize| !world.sides[side].unusable(all(side)).is_empty();
+    let mut world = World::with(&[FINE; 2], [0, 1].map(|side| vec![terms(side, 0)]), 1);
+    // Where none is known to work, none is better than another.
+    assert!(!waits(&world, 0));
+    world.run(ms(500));
+    let second = [id(0, 1)].into();
+    assert_eq!(world.sides[0].unusable(all(0)), second);
+    world.terms[0].push(terms(0, 1));
+    world.set();
+    world.run(ms(300));
+    assert_eq!(world.sides[0].unusable(all(0)), second);
+    assert!(world.sides[0].silent().is_empty());
+    world.terms[1].push(terms(1, 1));
+    world.set();
+    let joins = world.run_while(ms(1000), |world| waits(world, 0) || waits(world, 1));
+    assert!(joins > ms(20) && joins < ms(200), "{joins:?}");
+}
+
 /// Longer than this nothing silent is used.
 const BOUND: Duration = Duration::from_millis(300);
 

@@ -161,6 +161,53 @@ fn a_link_that_leaves_is_not_said_to_work() {
     }
 }
 
+/// Whether a side uses an IVC that the other is about to drop.
+fn uses_what_leaves(network: &Network, side: usize) -> bool {
+    let (Some(here), Some(there)) = (
+        network.agreed(side, 1 - side),
+        network.agreed(1 - side, side),
+    ) else {
+        return false;
+    };
+    let leaves = |number| {
+        let mut ivcs = there.ivcs.iter();
+        ivcs.any(|ivc| ivc.number == number && ivc.impaired)
+    };
+    here.ivcs
+        .iter()
+        .any(|ivc| leaves(ivc.number) && !ivc.impaired)
+}
+
+/// Also of IVCs that have become needless when a link is back.
+#[test]
+fn nobody_uses_what_the_other_side_is_about_to_drop() {
+    for side in [0, 1] {
+        let mut network = whole(28);
+        let links = network.sites[side].links.clone();
+        let rounds = [links[..1].to_vec(), links.clone()];
+        for links in rounds.iter().cycle().take(6) {
+            if links.len() < 2 {
+                let now = network.now;
+                let link = &rounds[1][1].name;
+                network.sites[side].sessions.retire(None, link, now);
+            }
+            network.set_links(side, links.clone());
+            for _ in 0..60 {
+                for user in [0, 1] {
+                    let late = |network: &Network| !uses_what_leaves(network, user);
+                    let learns = network.run_until(Duration::from_millis(500), late);
+                    assert!(
+                        learns.is_some(),
+                        "side {user} uses what leaves: {:#?}",
+                        network.agreed(user, 1 - user)
+                    );
+                }
+                network.run_for(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
 #[test]
 fn whoever_leaves_says_so() {
     for side in [0, 1] {
