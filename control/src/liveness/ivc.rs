@@ -22,6 +22,21 @@ const SLACK: Duration = Duration::from_millis(30);
 /// How long the answer to a hurry may take on an IVC whose round-trip time is not known.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(500);
 
+/// The time between two beats: that between two messages where those are most frequent.
+const BEAT: Duration = Duration::from_millis(25);
+
+/// The beat that is nearest to a time, and not after the `latest`. Where there is load, all IVCs have something to say on the same ones: to wake up, and to find out with what
+/// to program the scheduler, costs more than what is said.
+fn beat(at: Duration, latest: Duration) -> Duration {
+    let beats = (at + BEAT / 2).as_nanos() / BEAT.as_nanos();
+    let nearest = BEAT * u32::try_from(beats).unwrap_or(u32::MAX);
+    if nearest > latest {
+        nearest.saturating_sub(BEAT)
+    } else {
+        nearest
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Ivc {
     pub(super) terms: Terms,
@@ -81,7 +96,8 @@ pub(super) struct News {
 }
 
 impl Ivc {
-    pub(super) fn new(terms: Terms, now: Duration, number: u32) -> Self {
+    /// One that begins now; `joins` tells whether another of its tunnel is live. `number` is none that an earlier run has probed with.
+    pub(super) fn new(terms: Terms, (now, joins): (Duration, bool), number: u32) -> Self {
         let mtu = terms
             .mtu
             .map(|mtu| Search::new(mtu.most, mtu.found, number));
@@ -90,7 +106,7 @@ impl Ivc {
             state: State::Waiting,
             since: now,
             known: now,
-            joins: false,
+            joins,
             heard: None,
             promise: Duration::ZERO,
             they_hear: false,
@@ -319,8 +335,11 @@ impl Ivc {
             sent + GAP
         } else {
             let interval = self.pace.interval(&self.terms, now);
-            let wanted = [self.quick, self.asked].into_iter().flatten();
-            sent + wanted.fold(interval, Duration::min)
+            let quick = [self.quick, self.asked].into_iter().flatten().min();
+            match quick.filter(|quick| *quick <= interval) {
+                Some(quick) => beat(sent + quick, sent + interval),
+                None => sent + interval,
+            }
         };
         match self.late() {
             Some(late) => next.min(late.max(sent + self.terms.interval / ASKS)),

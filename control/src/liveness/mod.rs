@@ -182,19 +182,16 @@ impl Liveness {
         let mut turned = BTreeSet::new();
         for (id, terms) in wanted {
             let terms = terms.bounded();
-            match self.ivcs.get_mut(id) {
-                Some(ivc) => {
-                    if ivc.terms.up != terms.up {
-                        turned.insert(id.0);
-                    }
-                    let local = terms.local.or(ivc.terms.local);
-                    ivc.set(Terms { local, ..terms }, number);
+            if let Some(ivc) = self.ivcs.get_mut(id) {
+                if ivc.terms.up != terms.up {
+                    turned.insert(id.0);
                 }
-                None => {
-                    let mut ivc = Ivc::new(terms, now, number);
-                    ivc.joins = live.contains(&id.0);
-                    self.ivcs.insert(id.clone(), ivc);
-                }
+                let local = terms.local.or(ivc.terms.local);
+                ivc.set(Terms { local, ..terms }, number);
+            } else {
+                let joins = live.contains(&id.0);
+                let ivc = Ivc::new(terms, (now, joins), number);
+                self.ivcs.insert(id.clone(), ivc);
             }
         }
         self.hasten(&turned);

@@ -77,6 +77,8 @@ struct World {
     random: fastrand::Rng,
     /// How many messages each side sent, how many of them long.
     sent: [usize; 2],
+    /// How often each side sent any.
+    spoke: [usize; 2],
     number: u64,
 }
 
@@ -97,6 +99,7 @@ impl World {
             under_way: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
             sent: [0; 2],
+            spoke: [0; 2],
             number: 0,
         };
         world.set();
@@ -158,7 +161,9 @@ impl World {
             let link = (0..pieces.len()).find(|link| id(side, *link) == *of)?;
             Some(pieces[link][1 - side])
         };
-        for due in self.sides[side].poll(self.now, clock, arrived) {
+        let due = self.sides[side].poll(self.now, clock, arrived);
+        self.spoke[side] += usize::from(!due.is_empty());
+        for due in due {
             self.sent[side] += 1;
             let link = (0..self.ways.len())
                 .find(|link| id(side, *link) == due.id)
@@ -186,6 +191,27 @@ impl World {
         for way in &mut self.ways[link] {
             way.cut = cut;
         }
+    }
+}
+
+/// Each time costs more than what is said.
+#[test]
+fn under_load_all_ivcs_speak_at_once() {
+    let mut world = World::new(&[FINE; 4]);
+    world.run(ms(500));
+    for (link, interval) in [25, 25, 40, 100].into_iter().enumerate() {
+        world.sides[0].load(&id(0, link), Some(ms(interval)));
+        world.run(ms(7));
+    }
+    world.run(ms(100));
+    let before = (world.sent, world.spoke);
+    world.run(ms(2000));
+    for side in 0..2 {
+        let sent = world.sent[side] - before.0[side];
+        let spoke = world.spoke[side] - before.1[side];
+        assert!((78..=82).contains(&spoke), "side {side}: {spoke}");
+        // That of 40 ms speaks every 50.
+        assert!((215..=225).contains(&sent), "side {side}: {sent}");
     }
 }
 
