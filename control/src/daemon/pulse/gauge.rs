@@ -8,7 +8,7 @@ use std::{
 };
 
 use tracing::debug;
-use withy_common::maps::{Svc, Traffic};
+use withy_common::maps::{Svc, SvcState, Traffic};
 
 use super::{
     Plan,
@@ -31,6 +31,13 @@ pub(super) struct Gauge {
     tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Tunnels of which there is something new.
     touched: BTreeSet<Ipv4Addr>,
+}
+
+/// A tunnel's SVC, as it was stated and as it stands, at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    svc: Svc,
+    state: SvcState,
 }
 
 /// What has been found out of tunnels and their IVCs.
@@ -91,7 +98,10 @@ impl Gauge {
         if said.arrived == 0 || message.length > Message::LENGTH {
             return;
         }
-        let Some((present, overhead)) = self.present(plan, id, now) else {
+        let known = self.snapshot(id.0);
+        let Some((present, overhead)) =
+            known.and_then(|snapshot| self.present(plan, &snapshot, id, now))
+        else {
             return;
         };
         let arrived = Duration::from_nanos(said.arrived);
@@ -115,7 +125,7 @@ impl Gauge {
         message: &Message,
         now: Duration,
     ) -> Option<Sent> {
-        let (present, _) = self.present(plan, id, now)?;
+        let (present, _) = self.present(plan, &self.snapshot(id.0)?, id, now)?;
         let tunnel = self.tunnels.get_mut(&id.0)?;
         self.touched.insert(id.0);
         Some(tunnel.sent(id, message.sequence, present, now))
@@ -123,7 +133,7 @@ impl Gauge {
 
     /// When what is sent over an IVC now is to leave, if it is to go the way of the data and be held until then.
     pub(super) fn leaves(&self, plan: &Plan, id: &IvcId, now: Duration) -> Option<Duration> {
-        let (present, _) = self.present(plan, id, now)?;
+        let (present, _) = self.present(plan, &self.snapshot(id.0)?, id, now)?;
         (present.leaves > now).then_some(present.leaves)
     }
 
@@ -136,8 +146,9 @@ impl Gauge {
     ) -> News {
         let mut news = News::default();
         for endpoint in std::mem::take(&mut self.touched) {
-            let presents = self.presents(plan, endpoint, now);
-            let counts = self.counts(endpoint);
+            let snapshot = self.snapshot(endpoint);
+            let presents = self.presents(plan, endpoint, snapshot.as_ref(), now);
+            let counts = self.counts(endpoint, snapshot.as_ref());
             let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
                 continue;
             };
@@ -151,7 +162,7 @@ impl Gauge {
             let steering = Steering::new(&found.plan, tunnel.ways(), now, slot);
             if let Some(apart) = apart {
                 // First, so that the other side waits for none of them.
-                self.part(endpoint, apart);
+                self.part(endpoint, snapshot.as_ref(), apart);
             }
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
@@ -160,22 +171,29 @@ impl Gauge {
         news
     }
 
+    /// What a tunnel's SVC is, and how it stands.
+    fn snapshot(&self, endpoint: Ipv4Addr) -> Option<Snapshot> {
+        let svc = self.svcs.stated(endpoint)?;
+        let state = self.meters.state(svc.index)?;
+        Some(Snapshot { svc, state })
+    }
+
     /// What the data plane has counted of a tunnel, and how it is configured.
-    fn counts(&self, endpoint: Ipv4Addr) -> Counts {
-        let svc = self.svcs.stated(endpoint);
+    fn counts(&self, endpoint: Ipv4Addr, snapshot: Option<&Snapshot>) -> Counts {
         Counts {
-            state: svc.and_then(|svc| self.meters.state(svc.index)),
+            state: snapshot.map(|snapshot| snapshot.state),
             flows: self.svcs.flows(endpoint),
-            burst: burst(&self.svcs, endpoint),
+            burst: snapshot
+                .map(|snapshot| burst(&snapshot.svc))
+                .unwrap_or_default(),
         }
     }
 
     /// Has the engine know which flows of a tunnel go by an IVC of their own.
-    fn part(&self, endpoint: Ipv4Addr, apart: &ApartFlows) {
-        if let (Some(tunnel), Some(svc)) = (self.tunnels.get(&endpoint), self.svcs.stated(endpoint))
-        {
+    fn part(&self, endpoint: Ipv4Addr, snapshot: Option<&Snapshot>, apart: &ApartFlows) {
+        if let (Some(tunnel), Some(snapshot)) = (self.tunnels.get(&endpoint), snapshot) {
             let flows = tunnel.ways().map(|(flow, _)| flow);
-            apart.set(endpoint, FlowSet::new(svc.policies, flows));
+            apart.set(endpoint, FlowSet::new(snapshot.svc.policies, flows));
         }
     }
 
@@ -186,26 +204,37 @@ impl Gauge {
     }
 
     /// The IVCs of a tunnel that may carry something.
-    fn presents(&self, plan: &Plan, endpoint: Ipv4Addr, now: Duration) -> BTreeMap<IvcId, Present> {
+    fn presents(
+        &self,
+        plan: &Plan,
+        endpoint: Ipv4Addr,
+        snapshot: Option<&Snapshot>,
+        now: Duration,
+    ) -> BTreeMap<IvcId, Present> {
         let ids = self.tunnels.get(&endpoint).map(Tunnel::ivcs);
-        let Some(svc) = self.svcs.stated(endpoint) else {
+        let Some(snapshot) = snapshot else {
             return BTreeMap::new();
         };
+        let ivcs = &snapshot.svc.ivcs;
         let usable =
-            |id: &&IvcId| place(plan, &svc, id).is_some_and(|place| svc.ivcs[place].mtu > 0);
+            |id: &&IvcId| place(plan, &snapshot.svc, id).is_some_and(|place| ivcs[place].mtu > 0);
         ids.into_iter()
             .flatten()
             .filter(usable)
-            .filter_map(|id| Some((id.clone(), self.present(plan, id, now)?.0)))
+            .filter_map(|id| Some((id.clone(), self.present(plan, snapshot, id, now)?.0)))
             .collect()
     }
 
     /// What has been sent on an IVC by now, and what each piece costs beneath IP, in bytes.
-    fn present(&self, plan: &Plan, id: &IvcId, now: Duration) -> Option<(Present, u64)> {
-        let svc = self.svcs.stated(id.0)?;
-        let place = place(plan, &svc, id)?;
+    fn present(
+        &self,
+        plan: &Plan,
+        Snapshot { svc, state }: &Snapshot,
+        id: &IvcId,
+        now: Duration,
+    ) -> Option<(Present, u64)> {
+        let place = place(plan, svc, id)?;
         let ivc = &svc.ivcs[place];
-        let state = self.meters.state(svc.index)?;
         let Traffic { bytes, pieces, .. } = self.meters.counters(ivc.counters)?.tx;
         let overhead = u64::from(ivc.overhead);
         let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -224,14 +253,11 @@ impl Gauge {
     }
 }
 
-/// How much longer than they are to be packets of a tunnel may be queued: as its configuration says.
-pub(super) fn burst(svcs: &Svcs, endpoint: Ipv4Addr) -> Duration {
-    let burst = svcs.stated(endpoint).map(|svc| {
-        let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
-        let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();
-        svc.horizon_ns.saturating_sub(slowest)
-    });
-    Duration::from_nanos(burst.unwrap_or_default())
+/// How much longer than they are to be packets of an SVC may be queued: as its configuration says.
+pub(super) fn burst(svc: &Svc) -> Duration {
+    let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
+    let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();
+    Duration::from_nanos(svc.horizon_ns.saturating_sub(slowest))
 }
 
 /// The place of an IVC among those of its SVC.

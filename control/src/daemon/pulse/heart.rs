@@ -229,9 +229,12 @@ impl Heart {
             }
             self.filled = target;
         }
-        self.filler.set(sending.map(|sending| Order {
-            burst: gauge::burst(&self.svcs, sending.target.tunnel),
-            until: sending.until,
+        self.filler.set(sending.map(|sending| {
+            let svc = self.svcs.stated(sending.target.tunnel);
+            Order {
+                burst: svc.as_ref().map(gauge::burst).unwrap_or_default(),
+                until: sending.until,
+            }
         }));
     }
 
