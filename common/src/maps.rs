@@ -369,7 +369,7 @@ impl IvcRx {
     #[inline(always)]
     #[must_use]
     pub const fn mark(&self) -> u8 {
-        self.place() as u8 + 1
+        (self.slot & SLOT_MASK) as u8 + 1
     }
 
     /// The slot that such a time to live tells.
