@@ -14,6 +14,8 @@ const FEW: (f64, f64) = (3.0, 8.0);
 /// How long on an IVC that flows have for themselves, as a part of its latency beyond that of the nearest; and while that is not known, in seconds.
 const ALONE: f64 = 0.3;
 const ALONE_UNKNOWN: f64 = 1.0;
+/// Links that lose more than this part by chance make others wait.
+const LOSSY: f64 = 0.0005;
 /// How long while there are packets that must not wait, in seconds.
 const BRIEF: f64 = 0.005;
 /// What an IVC is taken to carry while nothing is known of any, in bits per second.
@@ -197,7 +199,7 @@ impl<K: Ord + Clone> Bond<K> {
             .collect();
         let level = Level::of(known.values(), &bonded);
         let early = self.early(&level, now.unwrap_or_default());
-        let horizon = level.horizon(burst.as_secs_f64());
+        let horizon = level.horizon(burst.as_secs_f64().max(level.clump));
         for (key, ivc) in &mut self.ivcs {
             if let Some(estimate) = known.get_mut(key) {
                 let lag = estimate.latency - level.least;
@@ -279,6 +281,8 @@ struct Level {
     /// How long packets are to be queued on the slowest IVC, and how much longer while that has no meaning.
     target: f64,
     allowance: f64,
+    /// How long what the other side has held for one that was lost may take once it is let go, all at once: senders answer likewise.
+    clump: f64,
     /// How long while there are packets that must not wait.
     brief: f64,
     /// How long they are queued, as far as answers tell.
@@ -305,12 +309,14 @@ impl Level {
         let packet = most(|ivc| PACKET / ivc.rate, used);
         let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
         let jitter = 1.3 * most(|ivc| ivc.jitter, used);
+        let lossy = used.iter().any(|ivc| ivc.random > LOSSY);
         Self {
             least,
             spread,
             target: (TARGET + jitter)
                 .max(FEW.0 * packet)
                 .max(FEW.1 * PACKET / sum.max(1.0)),
+            clump: if lossy { trip + TARGET } else { 0.0 },
             brief: BRIEF + jitter,
             allowance: if unsure > sum / 2.0 {
                 (2.0 * trip).clamp(UNKNOWN.0, UNKNOWN.1)
