@@ -160,6 +160,7 @@ mod tests {
             early: 4,
             ivcs: [("a", term), ("gone", term)].into(),
             places: Places::default(),
+            ..Plan::default()
         };
         let ways = [(5, &"a"), (6, &"gone")].into_iter();
         let steering = Steering::new(&plan, ways, Duration::from_secs(5), |key| {

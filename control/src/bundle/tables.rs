@@ -22,6 +22,10 @@ use crate::{
 /// queue grow on the link, where nothing bounds it.
 const HEADROOM_PERCENT: u64 = 97;
 
+/// How much longer than by the slowest link packets may take while there are others that must not wait, or where they are of no use, in nanoseconds,
+/// until the links are known.
+const CALM: u64 = 25_000_000;
+
 /// What the maps should hold.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -140,6 +144,7 @@ fn svc(
     let telling = tunnel.telling(known.far.contains(&endpoints.remote));
     let horizon = slowest(&ivcs) + tunnel.queue.as_nanos();
     let mut svc = Svc::new(wire(endpoints.local), index, split(tunnel), horizon, ivcs);
+    svc.calm_ns = slowest(&ivcs) + CALM;
     // Until answers tell what the clocks of an earlier run are worth, nobody vouches for them.
     svc.until_ns = 0;
     svc.policies = tunnel.policies();

@@ -77,11 +77,19 @@ fn filler(svc: &Svc, only: Option<u32>) -> Svc {
             // Nobody has vouched for rates yet, and so none is paced.
             ivc.spacing = 0;
         }
-        if only.is_some_and(|only| ivc.counters != only) {
-            ivc.mtu = 0;
+        match only {
+            Some(only) if ivc.counters == only => {
+                // Nothing comes sooner by any other.
+                ivc.latency_ns = 0;
+            }
+            Some(_) => ivc.mtu = 0,
+            None => {}
         }
     }
-    Svc::new(svc.local, svc.index, Split::Mtu, svc.horizon_ns, ivcs)
+    Svc {
+        calm_ns: svc.calm_ns,
+        ..Svc::new(svc.local, svc.index, Split::Mtu, svc.horizon_ns, ivcs)
+    }
 }
 
 /// Lets an SVC share out flows as the one does that is in the map, be it an earlier run's.
@@ -248,17 +256,19 @@ mod tests {
     fn filler_takes_the_way_of_data_or_one_ivc_of_it() {
         let mut ivcs = [Ivc::default(); MAX_IVCS];
         for (counters, ivc) in (70..).zip(ivcs.iter_mut().take(3)) {
-            (ivc.mtu, ivc.counters) = (1500, counters);
+            (ivc.mtu, ivc.counters, ivc.latency_ns) = (1500, counters, 8);
         }
         let mut svc = Svc::new(1, 5, Split::Always, 99, ivcs);
-        svc.early = 7;
+        (svc.early, svc.calm_ns) = (7, 44);
         let all = filler(&svc, None);
         assert_eq!((all.ivcs, all.horizon_ns, all.index), (ivcs, 99, 5));
         assert_eq!((all.early, all.split), (0, Split::Mtu.code()));
+        assert_eq!(all.calm_ns, 44);
         let one = filler(&svc, Some(71));
         let usable = one.ivcs.iter().filter(|ivc| ivc.mtu > 0);
         let usable: Vec<_> = usable.map(|ivc| ivc.counters).collect();
         assert_eq!((usable, one.slots, one.room), (vec![71], 2, 1500));
+        assert_eq!((all.ivcs[1].latency_ns, one.ivcs[1].latency_ns), (8, 0));
         assert_eq!(filler(&svc, Some(80)).room, 0);
         let spacing = |svc: &Svc| filler(svc, None).ivcs[0].spacing;
         svc.ivcs[0].spacing = 9;

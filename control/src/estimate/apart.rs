@@ -62,7 +62,7 @@ impl<K: Ord> Default for Places<K> {
 }
 
 /// An IVC that is not bonded.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Place {
     /// What it carries, in bytes per second, if that is known.
     pub rate: Option<f64>,

@@ -1,6 +1,9 @@
 //! The IVCs of an SVC together: with what the scheduler is programmed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     Confidence, Estimate, PACKET, Place, Places, Present, Received, early::Early, group::Group,
@@ -51,6 +54,10 @@ pub struct Plan<K: Ord> {
     pub ivcs: BTreeMap<K, Term>,
     /// Where flows can go.
     pub places: Places<K>,
+    /// What those of the bonded IVCs carry of which that is known, in bytes per second.
+    pub carries: f64,
+    /// The IVCs of which nothing is known.
+    pub unknown: BTreeSet<K>,
 }
 
 impl<K: Ord> Plan<K> {
@@ -210,6 +217,9 @@ impl<K: Ord + Clone> Bond<K> {
             }
         }
         let places = self.places(&level, &known);
+        let unknown = known.iter();
+        let unknown = unknown.filter(|(_, ivc)| ivc.confidence == Confidence::Unknown);
+        let unknown = unknown.map(|(key, _)| key.clone()).collect();
         let ivcs = known.into_iter().map(|(key, ivc)| {
             let term = Term {
                 rate: bits(ivc.pace),
@@ -228,6 +238,8 @@ impl<K: Ord + Clone> Bond<K> {
             early,
             ivcs: ivcs.collect(),
             places,
+            carries: level.sure,
+            unknown,
         }
     }
 
@@ -289,7 +301,9 @@ struct Level {
     queue: f64,
     /// How late packets may arrive at most, or some queue overflows.
     room: f64,
-    /// What the bonded IVCs carry, in bytes per second, if that is known.
+    /// What those of the bonded IVCs carry of which that is known, in bytes per second.
+    sure: f64,
+    /// What all of them carry, if that is known.
     carries: Option<f64>,
 }
 
@@ -325,6 +339,7 @@ impl Level {
             },
             queue: (ends.fold(f64::MAX, f64::min) - least - spread).max(0.0),
             room: rooms.fold(FURTHEST, f64::min) - least,
+            sure: sum - unsure,
             carries: (unsure <= UNSURE * sum).then_some(sum),
         }
     }

@@ -45,6 +45,7 @@ mod apart;
 mod base;
 mod bond;
 mod early;
+mod explore;
 mod group;
 mod ivc;
 mod leave;
@@ -62,6 +63,7 @@ use std::time::Duration;
 
 pub use apart::{Apart, Place, Places};
 pub use bond::{Bond, Gauged, HOPED, Plan, Standing, Term};
+pub use explore::Explorer;
 pub use ivc::Estimate;
 pub use rate::Confidence;
 

@@ -24,18 +24,12 @@ const LONGEST: u16 = 1500;
 /// The shortest: it must be longer than a keepalive, which may be as short as an MTU lets it.
 const SHORTEST: u16 = 200;
 
-/// What is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    /// How much longer than they are to be packets of the tunnel may be queued: filler is not to be.
-    pub(super) burst: Duration,
-    /// Until when.
-    pub(super) until: Duration,
-}
+/// Until when filler is to be sent, if it is.
+type Order = (Mutex<Option<Duration>>, Condvar);
 
 /// Who has filler sent. The thread ends with the daemon.
 pub(super) struct Filler {
-    order: Arc<(Mutex<Option<Order>>, Condvar)>,
+    order: Arc<Order>,
 }
 
 impl Filler {
@@ -45,7 +39,7 @@ impl Filler {
     ///
     /// The machine has no thread left.
     pub(super) fn start(meters: Arc<Meters>, svcs: Svcs) -> io::Result<Self> {
-        let order = Arc::<(Mutex<Option<Order>>, Condvar)>::default();
+        let order = Arc::<Order>::default();
         let taken = Arc::clone(&order);
         thread::Builder::new()
             .name("filler".to_owned())
@@ -61,38 +55,37 @@ impl Filler {
         Ok(Self { order })
     }
 
-    /// Sends this from now on, or nothing any more.
-    pub(super) fn set(&self, order: Option<Order>) {
-        *lock(&self.order.0) = order;
-        if order.is_some() {
+    /// Sends until then, or nothing any more.
+    pub(super) fn set(&self, until: Option<Duration>) {
+        *lock(&self.order.0) = until;
+        if until.is_some() {
             self.order.1.notify_one();
         }
     }
 }
 
-fn lock(order: &Mutex<Option<Order>>) -> MutexGuard<'_, Option<Order>> {
+fn lock(order: &Mutex<Option<Duration>>) -> MutexGuard<'_, Option<Duration>> {
     order.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until there is something to send.
-fn wait(order: &(Mutex<Option<Order>>, Condvar)) {
+fn wait(order: &Order) {
     let guard = lock(&order.0);
-    let none = |order: &mut Option<Order>| order.is_none_or(|order| order.until <= now());
+    let none = |until: &mut Option<Duration>| until.is_none_or(|until| until <= now());
     drop(order.1.wait_while(guard, none));
 }
 
 /// Sends as much as the tunnel has room for until there is nothing to send any more.
-fn fill(order: &(Mutex<Option<Order>>, Condvar), meters: &Meters, svcs: &Svcs) -> io::Result<()> {
+fn fill(order: &Order, meters: &Meters, svcs: &Svcs) -> io::Result<()> {
     let device = nix::net::if_::if_nametoindex(vpn::bundle_device().name.as_str())?;
     let mut sender = EspSender::open(device)?;
     let noise = noise();
     loop {
-        let current = *lock(&order.0);
-        let Some(current) = current.filter(|order| order.until > now()) else {
+        if lock(&order.0).is_none_or(|until| until <= now()) {
             return Ok(());
-        };
+        }
         let sent = match svcs.filled() {
-            Some(svc) => send(&mut sender, &svc, meters, (current.burst, &noise)),
+            Some(svc) => send(&mut sender, &svc, meters, &noise),
             None => 0,
         };
         if sent < BATCH {
@@ -101,25 +94,13 @@ fn fill(order: &(Mutex<Option<Order>>, Condvar), meters: &Meters, svcs: &Svcs) -
     }
 }
 
-/// Sends as much as there is room for, at most a batch; returns how many packets.
-fn send(
-    sender: &mut EspSender,
-    svc: &Svc,
-    meters: &Meters,
-    (burst, noise): (Duration, &[u8]),
-) -> usize {
+/// Sends as much as there is room for, at most a batch; returns how many packets. They wait no longer than packets are to, also where these may.
+fn send(sender: &mut EspSender, svc: &Svc, meters: &Meters, noise: &[u8]) -> usize {
     let (Some(length), Some(state)) = (length(svc), meters.state(svc.index)) else {
         return 0;
     };
-    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let limit = svc.horizon_ns.saturating_sub(nanoseconds(burst));
-    let room = load::room(
-        svc,
-        state.clocks,
-        nanoseconds(now()),
-        (length, limit),
-        BATCH,
-    );
+    let now = u64::try_from(now().as_nanos()).unwrap_or(u64::MAX);
+    let room = load::room(svc, state.clocks, now, (length, svc.calm_ns), BATCH);
     let packet = packet(svc.local, length, noise);
     // What is refused is not sent, and there will be room for it again.
     let mut refused = false;

@@ -20,6 +20,7 @@ use crate::{
     dataplane::{Meters, Svcs, wire},
     estimate::{Gauged, Present, Received},
     liveness::{Counted, Message},
+    load::Target,
     splitting::Splitting,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Gauge {
     tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Tunnels of which there is something new.
     touched: BTreeSet<Ipv4Addr>,
+    /// The IVCs that are to be loaded, to find out what they carry: one of a tunnel at the most.
+    explored: BTreeMap<Ipv4Addr, IvcId>,
 }
 
 /// A tunnel's SVC, as it was stated and as it stands, at one moment.
@@ -55,6 +58,7 @@ impl Gauge {
             svcs,
             tunnels: BTreeMap::new(),
             touched: BTreeSet::new(),
+            explored: BTreeMap::new(),
         }
     }
 
@@ -65,6 +69,8 @@ impl Gauge {
             caps.entry(id.0).or_default().insert(id.clone(), *cap);
         }
         self.tunnels
+            .retain(|endpoint, _| caps.contains_key(endpoint));
+        self.explored
             .retain(|endpoint, _| caps.contains_key(endpoint));
         for (endpoint, caps) in caps {
             let pieces = plan.pieces.contains(&endpoint);
@@ -112,6 +118,7 @@ impl Gauge {
             read: arrived + Duration::from_micros(said.lag.into()),
         };
         if let Some(tunnel) = self.tunnels.get_mut(&id.0) {
+            tunnel.is_metered(id, message.metered);
             tunnel.reported(id, &received, &present);
             self.touched.insert(id.0);
         }
@@ -152,8 +159,13 @@ impl Gauge {
             let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
                 continue;
             };
-            let Some(found) = tunnel.assess(&presents, &counts, now) else {
+            let free = |id: &IvcId| plan.terms.get(id).is_some_and(|terms| !terms.metered);
+            let Some(found) = tunnel.assess(&presents, &counts, free, now) else {
                 continue;
+            };
+            match found.explored {
+                Some(id) => self.explored.insert(endpoint, id),
+                None => self.explored.remove(&endpoint),
             };
             news.ivcs.extend(found.ivcs);
             let splitting = found.splitting.map(|splitting| (endpoint, splitting));
@@ -176,6 +188,15 @@ impl Gauge {
         let svc = self.svcs.stated(endpoint)?;
         let state = self.meters.state(svc.index)?;
         Some(Snapshot { svc, state })
+    }
+
+    /// What is to be loaded, to find out what it carries.
+    pub(super) fn explored(&self) -> Option<Target> {
+        let (endpoint, id) = self.explored.first_key_value()?;
+        Some(Target {
+            tunnel: *endpoint,
+            only: Some(id.clone()),
+        })
     }
 
     /// What the data plane has counted of a tunnel, and how it is configured.
@@ -254,7 +275,7 @@ impl Gauge {
 }
 
 /// How much longer than they are to be packets of an SVC may be queued: as its configuration says.
-pub(super) fn burst(svc: &Svc) -> Duration {
+fn burst(svc: &Svc) -> Duration {
     let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
     let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();
     Duration::from_nanos(svc.horizon_ns.saturating_sub(slowest))

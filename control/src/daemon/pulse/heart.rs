@@ -15,12 +15,7 @@ use tokio::{
 use tracing::{debug, info};
 use withy_common::keepalive::Keepalive;
 
-use super::{
-    Plan, Shared, clock,
-    filler::{Filler, Order},
-    gauge::{self, Gauge},
-    now,
-};
+use super::{Plan, Shared, clock, filler::Filler, gauge::Gauge, now};
 use crate::{
     api::event::{self, What},
     bundle::IvcId,
@@ -40,6 +35,9 @@ use crate::{
 
 /// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// For how long an IVC is loaded that is to be found out about, unless that goes on.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The steps in which the engine is told of round-trip times: its table is made anew whenever they change.
 const STEP: Duration = Duration::from_millis(5);
@@ -211,7 +209,10 @@ impl Heart {
     /// Has load sent that is wanted, and none that is not.
     fn fill(&mut self, plan: &Plan) {
         let sending = self.shared.loads().sending(now());
-        let target = sending.as_ref().map(|sending| sending.target.clone());
+        let asked = sending.map(|sending| (sending.target, sending.until));
+        let explored = || Some((self.gauge.explored()?, now() + LOOK));
+        let sending = asked.or_else(explored);
+        let target = sending.as_ref().map(|(target, _)| target.clone());
         if self.filled != target {
             let way = target.as_ref().map(|target| {
                 let only = target.only.as_ref();
@@ -222,20 +223,15 @@ impl Heart {
             if let Some(target) = &target {
                 let tunnel = plan.tunnels.get(&target.tunnel);
                 let tunnel = tunnel.map(ToString::to_string).unwrap_or_default();
-                info!(tunnel, "load is sent, for a speedtest");
+                let link = target.only.as_ref().map(|id| id.1.to_string());
+                info!(tunnel, link, "load is sent, to see what is carried");
             }
             if let Err(error) = self.svcs.fill(way) {
                 debug!(%error, "cannot have a way filled");
             }
             self.filled = target;
         }
-        self.filler.set(sending.map(|sending| {
-            let svc = self.svcs.stated(sending.target.tunnel);
-            Order {
-                burst: svc.as_ref().map(gauge::burst).unwrap_or_default(),
-                until: sending.until,
-            }
-        }));
+        self.filler.set(sending.map(|(_, until)| until));
     }
 
     /// Whether what is sent in a tunnel is kept.

@@ -1,13 +1,16 @@
 //! What is known of one tunnel, and what is to be done about it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tracing::trace;
 use withy_common::maps::{Flows, SvcState};
 
 use crate::{
     bundle::IvcId,
-    estimate::{Apart, Bond, Confidence, Gauged, Plan, Present, Received},
+    estimate::{Apart, Bond, Confidence, Explorer, Gauged, Plan, Present, Received},
     resend::Gate,
     splitting::{Chooser, Lane, Pace, Splitting},
 };
@@ -24,6 +27,9 @@ const SELDOM: Duration = Duration::from_secs(1);
 pub(super) struct Tunnel {
     bond: Bond<IvcId>,
     apart: Apart<IvcId>,
+    explorer: Explorer<IvcId>,
+    /// The IVCs that the other side pays for by the byte.
+    metered: BTreeSet<IvcId>,
     loads: BTreeMap<IvcId, Load>,
     steered: Option<Duration>,
     /// Whether packets are worth keeping.
@@ -49,6 +55,8 @@ pub(super) struct Found {
     pub(super) ivcs: Vec<(IvcId, Gauged)>,
     pub(super) splitting: Option<Splitting>,
     pub(super) plan: Plan<IvcId>,
+    /// The IVC that is to be loaded, to find out what it carries.
+    pub(super) explored: Option<IvcId>,
 }
 
 impl Tunnel {
@@ -63,6 +71,7 @@ impl Tunnel {
     /// Learns which IVCs there are, and what they carry at most.
     pub(super) fn set(&mut self, caps: &BTreeMap<IvcId, Option<u64>>) {
         self.loads.retain(|id, _| caps.contains_key(id));
+        self.metered.retain(|id| caps.contains_key(id));
         self.bond.set(caps);
     }
 
@@ -79,6 +88,15 @@ impl Tunnel {
     /// Whether packets are worth keeping.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.gate.is_open()
+    }
+
+    /// The other side says whether it pays for an IVC by the byte.
+    pub(super) fn is_metered(&mut self, id: &IvcId, metered: bool) {
+        if !metered {
+            self.metered.remove(id);
+        } else if !self.metered.contains(id) {
+            self.metered.insert(id.clone());
+        }
     }
 
     /// The other side says what it has received on an IVC.
@@ -113,11 +131,13 @@ impl Tunnel {
         }
     }
 
-    /// Finds out what there is to know now; nothing where there is no load, and that has been done of late.
+    /// Finds out what there is to know now; nothing where there is no load, and that has been done of late. None is loaded on purpose
+    /// that is not `free`, or that the other side pays for.
     pub(super) fn assess(
         &mut self,
         presents: &BTreeMap<IvcId, Present>,
         counts: &Counts,
+        free: impl Fn(&IvcId) -> bool,
         now: Duration,
     ) -> Option<Found> {
         let loaded = self.loads.values().any(|load| load.is_current(now));
@@ -133,6 +153,11 @@ impl Tunnel {
         self.gate.note(random.fold(0.0, f64::max), rates.sum(), now);
         let plan = self.bond.plan(presents, counts.burst);
         self.apart.follow(counts.flows.as_ref(), &plan.places, now);
+        let sent = presents.iter();
+        let sent = sent.map(|(id, present)| (id.clone(), present.bytes));
+        let free = |id: &IvcId| free(id) && !self.metered.contains(id);
+        let explored = (self.explorer).follow(sent.collect(), &plan, free, now);
+        let explored = explored.cloned();
         let gauged = |(id, estimate): (&IvcId, _)| {
             trace!(link = %id.1, ?estimate, "known of an IVC");
             let gauged = Gauged {
@@ -149,6 +174,7 @@ impl Tunnel {
             ivcs,
             splitting,
             plan,
+            explored,
         })
     }
 
