@@ -140,11 +140,7 @@ impl Probing {
         running: &RunningTunnels,
         impaired: &BTreeSet<IvcId>,
     ) -> BTreeSet<IvcId> {
-        let ids = running.values().flat_map(|tunnel| {
-            let ivcs = tunnel.ivcs.iter();
-            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
-        });
-        let unusable = self.pulse.liveness().unusable(ids);
+        let unusable = self.pulse.liveness().unusable(ids(running));
         let mut mute = unusable.clone();
         for tunnel in running.values() {
             let ids = || tunnel.ivcs.iter().map(|ivc| bundle::ident(tunnel, ivc));
@@ -170,12 +166,9 @@ impl Probing {
     /// What keepalives tell of each IVC.
     pub(super) fn reports(&self, running: &RunningTunnels) -> BTreeMap<IvcId, Report> {
         let liveness = self.pulse.liveness();
-        let ids = running.values().flat_map(|tunnel| {
-            let ivcs = tunnel.ivcs.iter();
-            ivcs.map(|ivc| bundle::ident(tunnel, ivc))
-        });
         let now = pulse::now();
-        ids.filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
+        ids(running)
+            .filter_map(|id| Some((id.clone(), liveness.report(&id, now)?)))
             .collect()
     }
 
@@ -198,4 +191,12 @@ impl Probing {
     pub(super) fn rejected(&self) -> u64 {
         self.pulse.rejected()
     }
+}
+
+/// What the IVCs of the tunnels are known by.
+fn ids(running: &RunningTunnels) -> impl Iterator<Item = IvcId> {
+    running.values().flat_map(|tunnel| {
+        let ivcs = tunnel.ivcs.iter();
+        ivcs.map(|ivc| bundle::ident(tunnel, ivc))
+    })
 }
