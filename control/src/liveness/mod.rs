@@ -399,13 +399,12 @@ impl Liveness {
     /// may not have heard of these so far, and would drop what came by them.
     pub fn unusable(&self, ids: impl Iterator<Item = IvcId>) -> BTreeSet<IvcId> {
         let live = self.live();
-        let is_used = |id: &IvcId| match self.ivcs.get(id) {
-            None => false,
-            Some(ivc) => match ivc.state {
+        let is_used = |id: &IvcId| {
+            self.ivcs.get(id).is_some_and(|ivc| match ivc.state {
                 State::Live => true,
                 State::Waiting => !ivc.joins,
                 State::Silent | State::Unheard => false,
-            },
+            })
         };
         ids.filter(|id| live.contains(&id.0) && !is_used(id))
             .collect()
