@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Plan, ivc::precise};
+use super::{Plan, Present, ivc::precise};
 
 /// The time in which the rate follows, in seconds.
 const SMOOTH: f64 = 0.3;
@@ -31,8 +31,9 @@ struct Trial<K> {
 /// What an SVC's IVCs are loaded with on purpose.
 #[derive(Debug)]
 pub struct Explorer<K: Ord> {
-    /// When that was last looked at, and how much each IVC had been sent by then.
-    last: (f64, BTreeMap<K, u64>),
+    /// When that was last looked at, and how many bytes each IVC had been sent by then.
+    at: f64,
+    sent: BTreeMap<K, u64>,
     /// What the bonded ones are sent, in bytes per second, and since when that is so much that they are full.
     rate: f64,
     full: Option<f64>,
@@ -44,7 +45,8 @@ pub struct Explorer<K: Ord> {
 impl<K: Ord> Default for Explorer<K> {
     fn default() -> Self {
         Self {
-            last: (0.0, BTreeMap::new()),
+            at: 0.0,
+            sent: BTreeMap::new(),
             rate: 0.0,
             full: None,
             trial: None,
@@ -54,17 +56,17 @@ impl<K: Ord> Default for Explorer<K> {
 }
 
 impl<K: Ord + Clone> Explorer<K> {
-    /// Takes in how many bytes each IVC has been sent by a moment, and what the scheduler is programmed with; returns the one that is to be
-    /// loaded now. None is that is not `free`.
+    /// Takes in what each IVC has been sent by a moment, and what the scheduler is programmed with; returns the one that is to be loaded
+    /// now. None is that is not `free`.
     pub fn follow(
         &mut self,
-        sent: BTreeMap<K, u64>,
+        presents: &BTreeMap<K, Present>,
         plan: &Plan<K>,
         free: impl Fn(&K) -> bool,
         now: Duration,
     ) -> Option<&K> {
         let now = now.as_secs_f64();
-        self.measure(sent, plan, now);
+        self.measure(presents, plan, now);
         let full = plan.carries > 0.0 && self.rate >= FULL * plan.carries;
         self.full = full.then(|| self.full.unwrap_or(now));
         self.tried.retain(|_, at| now - *at < AGAIN);
@@ -75,20 +77,26 @@ impl<K: Ord + Clone> Explorer<K> {
         self.trial.as_ref().map(|trial| &trial.key)
     }
 
-    fn measure(&mut self, sent: BTreeMap<K, u64>, plan: &Plan<K>, now: f64) {
-        let (then, before) = &self.last;
-        let time = now - then;
+    /// Finds out at which rate the bonded ones are sent something.
+    fn measure(&mut self, presents: &BTreeMap<K, Present>, plan: &Plan<K>, now: f64) {
+        let time = now - self.at;
         if time <= 0.0 {
             return;
         }
-        let bonded = sent
-            .iter()
-            .filter(|(key, _)| !plan.places.others.contains_key(key));
-        let bytes: u64 = bonded
-            .filter_map(|(key, bytes)| Some(bytes.saturating_sub(*before.get(key)?)))
-            .sum();
+        self.at = now;
+        self.sent.retain(|key, _| presents.contains_key(key));
+        let mut bytes = 0;
+        for (key, present) in presents {
+            let Some(before) = self.sent.get_mut(key) else {
+                self.sent.insert(key.clone(), present.bytes);
+                continue;
+            };
+            if !plan.places.others.contains_key(key) {
+                bytes += present.bytes.saturating_sub(*before);
+            }
+            *before = present.bytes;
+        }
         self.rate += (precise(bytes) / time - self.rate) * (1.0 - (-time / SMOOTH).exp());
-        self.last = (now, sent);
     }
 
     /// Ends the trial when it has told what it can.
@@ -162,9 +170,21 @@ mod tests {
                 reason = "a count"
             )]
             let bytes = (f64::from(at) / 1000.0 * CARRIES * part) as u64;
-            let sent = [("near", bytes), ("sat", 7), ("lte", 9)].into();
             let time = Duration::from_millis(at.into());
-            now = explorer.follow(sent, &plan(now), &free, time).copied();
+            let sent = [("near", bytes), ("sat", 7), ("lte", 9)].map(|(key, bytes)| {
+                let (at, leaves) = (time, time);
+                let ahead = 0;
+                (
+                    key,
+                    Present {
+                        at,
+                        bytes,
+                        ahead,
+                        leaves,
+                    },
+                )
+            });
+            now = (explorer.follow(&sent.into(), &plan(now), &free, time)).copied();
             if let Some(key) = now {
                 *loaded.entry(key).or_default() += 25;
             }

@@ -153,10 +153,8 @@ impl Tunnel {
         self.gate.note(random.fold(0.0, f64::max), rates.sum(), now);
         let plan = self.bond.plan(presents, counts.burst);
         self.apart.follow(counts.flows.as_ref(), &plan.places, now);
-        let sent = presents.iter();
-        let sent = sent.map(|(id, present)| (id.clone(), present.bytes));
         let free = |id: &IvcId| free(id) && !self.metered.contains(id);
-        let explored = (self.explorer).follow(sent.collect(), &plan, free, now);
+        let explored = (self.explorer).follow(presents, &plan, free, now);
         let explored = explored.cloned();
         let gauged = |(id, estimate): (&IvcId, _)| {
             trace!(link = %id.1, ?estimate, "known of an IVC");
