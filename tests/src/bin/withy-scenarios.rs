@@ -1,8 +1,7 @@
 //! Runs the scenarios one after the other, with the command line and output of Rust's own tests.
 //!
-//! `--smoke` leaves the few that show that a kernel will do, `--esp` those and all that are about the
-//! kernel's ESP; `--native` plays those that do without ESP, and a few that take more than a virtual
-//! machine has.
+//! `--smoke` leaves the few that show that a kernel will do, `--esp` those and all that show something about the
+//! kernel's ESP; `--native` plays those that do without ESP, and a few that take more than a virtual machine has.
 
 use std::{env, process::ExitCode, thread, time::Instant};
 
@@ -25,7 +24,7 @@ fn main() -> ExitCode {
     let trials = scenarios::all()
         .into_iter()
         .filter(|scenario| scenario.smoke || !said("--smoke"))
-        .filter(|scenario| scenario.smoke || scenario.needs_esp() || !said("--esp"))
+        .filter(|scenario| scenario.smoke || scenario.is_about_esp() || !said("--esp"))
         .filter(|scenario| scenario.suits(ipsec))
         .map(|scenario| trial(scenario, ipsec))
         .collect();
@@ -39,7 +38,12 @@ fn trial(scenario: Scenario, ipsec: Ipsec) -> Trial {
         let start = Instant::now();
         let result = on_its_own_thread(scenario, ipsec);
         println!("    took {:.1} s", start.elapsed().as_secs_f64());
-        result.map_err(|error| Failed::from(format!("{error:#}")))
+        result.map_err(|error| {
+            let error = format!("{error:#}");
+            // Again here, because what the daemons say of themselves has come in between.
+            println!("    failed: {error}");
+            Failed::from(error)
+        })
     })
 }
 

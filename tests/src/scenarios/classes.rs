@@ -25,9 +25,9 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::anywhere("copies_survive_what_two_links_lose", copies),
-    Scenario::anywhere("flows_stay_on_one_link_while_it_is_there", flows),
-    Scenario::anywhere("what_must_not_wait_overtakes_a_transfer", urgent),
+    Scenario::everywhere("copies_survive_what_two_links_lose", copies),
+    Scenario::everywhere("flows_stay_on_one_link_while_it_is_there", flows),
+    Scenario::everywhere("what_must_not_wait_overtakes_a_transfer", urgent),
 ];
 
 /// A tunnel with these classes.

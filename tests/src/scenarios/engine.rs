@@ -22,11 +22,11 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::anywhere(
+    Scenario::everywhere(
         "without_its_daemon_the_engine_lets_nothing_through",
         without_daemon,
     ),
-    Scenario::anywhere("associations_count_what_they_carry", counters),
+    Scenario::everywhere("associations_count_what_they_carry", counters),
 ];
 
 /// The engine's device.

@@ -1,7 +1,7 @@
 //! What the product must do, each thing as one named test with gateways of its own.
 //!
-//! They run as root in a virtual machine that has the kernel's ESP; those that show something
-//! without ESP run on the kernel at hand, too. `withy-scenarios` is the program.
+//! They run as root: those that need no ESP of the kernel on the kernel at hand, those that show something about it
+//! in a virtual machine. `withy-scenarios` is the program.
 
 mod attacks;
 mod benches;
@@ -50,8 +50,10 @@ pub enum Ipsec {
 enum Play {
     /// ESP.
     WithEsp(fn() -> Result<()>),
-    /// Nothing: it shows more where there is ESP.
+    /// Nothing, and it shows the same whoever does ESP.
     Anywhere(fn(Ipsec) -> Result<()>),
+    /// Nothing, but the kernel's ESP goes other ways than Withy's own, so both are to be shown.
+    Everywhere(fn(Ipsec) -> Result<()>),
     /// More of the machine than an emulated one has; it does without ESP.
     Native(fn() -> Result<()>),
 }
@@ -83,6 +85,14 @@ impl Scenario {
         }
     }
 
+    const fn everywhere(name: &'static str, play: fn(Ipsec) -> Result<()>) -> Self {
+        Self {
+            name,
+            smoke: false,
+            play: Play::Everywhere(play),
+        }
+    }
+
     const fn native(name: &'static str, play: fn() -> Result<()>) -> Self {
         Self {
             name,
@@ -101,22 +111,22 @@ impl Scenario {
     pub fn suits(&self, ipsec: Ipsec) -> bool {
         match self.play {
             Play::WithEsp(_) => ipsec == Ipsec::Kernel,
-            Play::Anywhere(_) => true,
+            Play::Anywhere(_) | Play::Everywhere(_) => true,
             Play::Native(_) => ipsec == Ipsec::Missing,
         }
     }
 
-    /// Whether it is about the kernel's ESP.
+    /// Whether it shows something about the kernel's ESP.
     #[must_use]
-    pub fn needs_esp(&self) -> bool {
-        matches!(self.play, Play::WithEsp(_))
+    pub fn is_about_esp(&self) -> bool {
+        matches!(self.play, Play::WithEsp(_) | Play::Everywhere(_))
     }
 
     /// Plays it; prints its figures.
     pub fn run(&self, ipsec: Ipsec) -> Result<()> {
         match self.play {
             Play::WithEsp(play) | Play::Native(play) => play(),
-            Play::Anywhere(play) => play(ipsec),
+            Play::Anywhere(play) | Play::Everywhere(play) => play(ipsec),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("five_tunnels_of_five_suites_carry_traffic", all_suites),
+    Scenario::new("five_tunnels_of_five_suites_carry_traffic", all_suites).smoke(),
     Scenario::new("links_receive_by_xdp_and_by_tc", xdp_and_tc),
 ];
 

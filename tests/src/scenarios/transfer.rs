@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::anywhere("tcp_20_mb_each_way_at_once", tcp_each_way).smoke()];
+    &[Scenario::everywhere("tcp_20_mb_each_way_at_once", tcp_each_way).smoke()];
 
 const MB: u64 = 1_000_000;
 

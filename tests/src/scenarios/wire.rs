@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::anywhere("only_esp_between_own_addresses_on_the_wire", only_esp).smoke()];
+    &[Scenario::everywhere("only_esp_between_own_addresses_on_the_wire", only_esp).smoke()];
 
 /// Strewn into the transfer.
 const MARKER: &[u8] = b"withy scenario: never in cleartext";

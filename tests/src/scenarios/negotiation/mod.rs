@@ -26,8 +26,8 @@ use crate::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::anywhere("negotiated_links_come_up_in_any_number", numbers::play).smoke(),
-    Scenario::anywhere(
+    Scenario::anywhere("negotiated_links_come_up_in_any_number", numbers::play),
+    Scenario::everywhere(
         "negotiated_tunnels_survive_failures_under_traffic",
         failures::play,
     ),
@@ -36,8 +36,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "negotiated_links_are_missed_at_once_and_come_back",
         failures::watch,
     ),
-    Scenario::anywhere("renewals_of_keys_lose_nothing", renewals::play),
-    Scenario::new("negotiated_tunnels_outlive_their_daemons", restarts::play),
+    Scenario::everywhere("renewals_of_keys_lose_nothing", renewals::play),
+    Scenario::new("negotiated_tunnels_outlive_their_daemons", restarts::play).smoke(),
 ];
 
 /// How long everything may take on an emulated machine.
