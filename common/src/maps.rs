@@ -236,13 +236,6 @@ impl Svc {
         now <= self.until_ns
     }
 
-    /// Tells whether a packet is to be marked or dropped early, by a random number.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_early(&self, random: u32) -> bool {
-        random < self.early
-    }
-
     /// Tells whether it matters what packets are taken for: not all of them are bulk that goes where it arrives first.
     #[inline(always)]
     #[must_use]

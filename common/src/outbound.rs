@@ -3,7 +3,8 @@
 use crate::{
     drops::DropReason,
     header::{ESP, Ipv4Header, LEN, MORE_FRAGMENTS, UDP},
-    maps::{Ivc, SHIM_PORT, Svc},
+    maps::{Ivc, SHIM_PORT, SLOT_MASK, Svc},
+    schedule::{Clocks, start},
     split::Piece,
 };
 
@@ -51,11 +52,33 @@ pub const fn is_shim(ports: [u16; 2]) -> bool {
 ///
 /// It must be dropped.
 #[inline(always)]
-pub fn slow_down(svc: &Svc, header: &mut Ipv4Header, random: u32) -> Result<(), DropReason> {
-    if svc.is_early(random) && !header.mark_congestion() {
+pub fn slow_down<C: Clocks>(
+    svc: &Svc,
+    clocks: &C,
+    now: u64,
+    header: &mut Ipv4Header,
+    random: u32,
+) -> Result<(), DropReason> {
+    if is_early(svc, clocks, now, random) && !header.mark_congestion() {
         return Err(DropReason::TxEarly);
     }
     Ok(())
+}
+
+/// Tells whether a packet is to be marked or dropped early, by a random number.
+///
+/// What finds not even half the queue that there may be is spared (RFC 8033, section 4.1): those who have made it too long may have gone
+/// meanwhile.
+#[inline(always)]
+#[must_use]
+pub fn is_early<C: Clocks>(svc: &Svc, clocks: &C, now: u64, random: u32) -> bool {
+    if random >= svc.early {
+        return false;
+    }
+    let slot = (svc.near & SLOT_MASK) as usize;
+    let ivc = &svc.ivcs[slot];
+    let most = svc.calm_ns.saturating_sub(ivc.latency_ns);
+    start(ivc, clocks.read(slot), now) >= most / 2
 }
 
 /// Makes `header`, the whole packet's, the header of one piece.
@@ -85,6 +108,7 @@ mod tests {
     use crate::{
         header::tests::{from_bytes, sealed},
         maps::{MAX_IVCS, Split},
+        schedule::tests::{TestClocks, svc},
     };
 
     fn header(first: u8, total_len: u16, fragment: u16, protocol: u8) -> Ipv4Header {
@@ -168,7 +192,7 @@ mod tests {
             let [version, _] = header.0[0].to_ne_bytes();
             header.0[0] = u16::from_ne_bytes([version, 0xb8 | ecn]);
             let mut header = sealed(header);
-            slow_down(svc, &mut header, random)?;
+            slow_down(svc, &TestClocks::default(), 0, &mut header, random)?;
             assert!(header.checksum_holds());
             Ok(header.0[0].to_ne_bytes()[1] & 3)
         };
@@ -181,5 +205,21 @@ mod tests {
             assert_eq!(marked(&svc, ecn, 9), Ok(3));
             assert_eq!(marked(&svc, ecn, 10), Ok(ecn));
         }
+    }
+
+    #[test]
+    fn what_finds_less_than_half_a_queue_is_spared() {
+        let mut svc = svc(&[(8_000_000, 10), (8_000_000, 40)], Split::Mtu);
+        (svc.early, svc.calm_ns) = (10, 65_000_000);
+        let clocks = TestClocks::default();
+        let spared = |queue: u64| {
+            clocks.0[0].set(queue);
+            !is_early(&svc, &clocks, 0, 9)
+        };
+        assert_eq!(
+            [0, 27_000_000, 28_000_000, 70_000_000].map(spared),
+            [true, true, false, false]
+        );
+        assert!(!is_early(&svc, &clocks, 0, 10));
     }
 }

@@ -154,7 +154,8 @@ fn steer(
     if policy.is_bulk() {
         if svc.is_steered(run.now) {
             // SAFETY: the helper has no preconditions.
-            outbound::slow_down(svc, header, unsafe { bpf_get_prandom_u32() })?;
+            let random = unsafe { bpf_get_prandom_u32() };
+            outbound::slow_down(svc, &run.clocks(), run.now, header, random)?;
         }
         if urgent || matches!(policy, Policy::Sticky) {
             keep_to(run, policy, urgent, label.flow())?;

@@ -105,7 +105,8 @@ fn what_cannot_leave_is_dropped_by_reason() {
 fn packets_that_allow_it_are_marked_early_and_others_dropped() {
     let mut rig = Rig::new(&[(100_000_000, 1)], Split::Mtu);
     let mut svcs = rig.tables.svcs().unwrap();
-    svcs[0].1.early = u32::MAX;
+    // So little that any queue is one.
+    (svcs[0].1.early, svcs[0].1.calm_ns) = (u32::MAX, 0);
     rig.tables.set_svcs(&svcs).unwrap();
     assert_eq!(rig.run("bundle_tx", &outer(100).bytes()).verdict, SHOT);
     assert_eq!(rig.drops("tx_early"), 1);

@@ -332,12 +332,25 @@ fn bulk_leaves_room_for_what_must_not_wait() {
 
 #[test]
 fn only_bulk_is_dropped_early() {
-    let rig = rig(&[(100_000_000, 10)], |svc| svc.early = u32::MAX);
+    let rig = rig(&[(100_000_000, 10)], |svc| {
+        (svc.early, svc.calm_ns) = (u32::MAX, 0);
+    });
     let dropped: Vec<_> = (0..4)
         .map(|class| own(&rig, Label::new(class, 0), 60).is_none())
         .collect();
     assert_eq!(dropped, [true, false, false, true]);
     assert_eq!(rig.drops("tx_early"), 2);
+}
+
+#[test]
+fn what_finds_no_queue_is_not_dropped_early() {
+    // A packet takes 116 ms, and 220 may wait: the second finds half of it.
+    let rig = rig(&[(100_000, 10)], |svc| {
+        (svc.early, svc.horizon_ns, svc.calm_ns) = (u32::MAX, 1_000_000_000, 230_000_000);
+    });
+    let bulk = || own(&rig, Label::new(0, 0), 1400).is_some();
+    assert_eq!((bulk(), bulk()), (true, false));
+    assert_eq!(rig.drops("tx_early"), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
 
 use withy_common::{
     maps::{Ivc, MAX_IVCS, Split, Svc},
+    outbound::is_early,
     schedule::{Best, Clocks, departure, pick},
     terms::Terms,
 };
@@ -129,7 +130,6 @@ pub(super) struct World {
     /// With what the scheduler is programmed.
     pub(super) plan: Plan<usize>,
     svc: Svc,
-    pub(super) early: u32,
     clocks: OneThread,
     best: Best,
     pub(super) sources: Vec<Source>,
@@ -185,7 +185,6 @@ impl World {
             bond: Bond::default(),
             plan: Plan::default(),
             svc: Svc::new(1, 0, Split::Mtu, 0, [Ivc::default(); MAX_IVCS]),
-            early: 0,
             clocks: OneThread::default(),
             best: Best::new(),
             sources: Vec::new(),
@@ -441,11 +440,11 @@ impl World {
                 ..Ivc::default()
             };
         }
-        self.early = plan.early;
         for (slot, ivc) in (0..).zip(&mut ivcs) {
             ivc.counters = slot;
         }
         self.svc = Svc::new(1, 0, Split::Mtu, plan.horizon.as_nanos() as u64, ivcs);
+        (self.svc.early, self.svc.calm_ns) = (plan.early, plan.calm.as_nanos() as u64);
         self.svc.bond(|ivc| {
             let term = plan.ivcs.get(&(ivc.counters as usize));
             term.is_none_or(|term| term.bonded)
@@ -477,7 +476,7 @@ impl World {
 
     fn send(&mut self, source: usize, packet: u64) {
         let now = self.now;
-        if self.random.u32(..) < self.early {
+        if is_early(&self.svc, &self.clocks, now, self.random.u32(..)) {
             self.refused += 1;
             return;
         }
