@@ -70,34 +70,26 @@ pub struct Scenario {
 
 impl Scenario {
     const fn new(name: &'static str, play: fn() -> Result<()>) -> Self {
-        Self {
-            name,
-            smoke: false,
-            play: Play::WithEsp(play),
-        }
+        Self::of(name, Play::WithEsp(play))
     }
 
     const fn anywhere(name: &'static str, play: fn(Ipsec) -> Result<()>) -> Self {
-        Self {
-            name,
-            smoke: false,
-            play: Play::Anywhere(play),
-        }
+        Self::of(name, Play::Anywhere(play))
     }
 
     const fn everywhere(name: &'static str, play: fn(Ipsec) -> Result<()>) -> Self {
-        Self {
-            name,
-            smoke: false,
-            play: Play::Everywhere(play),
-        }
+        Self::of(name, Play::Everywhere(play))
     }
 
     const fn native(name: &'static str, play: fn() -> Result<()>) -> Self {
+        Self::of(name, Play::Native(play))
+    }
+
+    const fn of(name: &'static str, play: Play) -> Self {
         Self {
             name,
             smoke: false,
-            play: Play::Native(play),
+            play,
         }
     }
 
