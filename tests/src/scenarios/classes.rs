@@ -201,30 +201,63 @@ fn urgent(ipsec: Ipsec) -> Result<()> {
             },
         )?;
     }
-    let [plain, urgent] = found[..] else {
+    let [plain, urgent] = &found[..] else {
         bail!("two measurements");
     };
-    // There and back by the nearer link, behind what a queue may be that bulk leaves.
-    ensure!(urgent.0 < Duration::from_millis(20 + 15), "{urgent:?}");
+    // By the nearer link, behind what bulk leaves of a queue. An emulated machine takes its own time for each packet, the more the busier it is.
     ensure!(
-        plain.0 > urgent.0 + Duration::from_millis(15),
-        "{plain:?} without classes"
+        urgent.queueing() < plain.queueing() / 2,
+        "{urgent:?} with a class of its own, {plain:?} without"
     );
     ensure!(
-        urgent.1 > plain.1 / 3.0,
+        urgent.goodput > plain.goodput / 3.0,
         "transfers get {urgent:?} of {plain:?}"
     );
     Ok(())
 }
 
-/// The median of pings' times during a transfer, and what that carries, in bits a second.
-fn while_loaded(stage: &Stage<'_>) -> Result<(Duration, f64)> {
+/// What pings find before and during a transfer.
+#[derive(Debug)]
+struct Waits {
+    /// The median round trip of an idle tunnel.
+    idle: Duration,
+    /// The median round trip during the transfer.
+    loaded: Duration,
+    /// What the transfer carries, in bits a second.
+    goodput: f64,
+}
+
+impl Waits {
+    /// How much longer a round trip takes during the transfer.
+    fn queueing(&self) -> Duration {
+        self.loaded.saturating_sub(self.idle)
+    }
+}
+
+fn while_loaded(stage: &Stage<'_>) -> Result<Waits> {
+    let idle = pings(stage, Duration::from_secs(3))?;
     let transfer = stage.transfer("a", Volume::Time(Duration::from_secs(15)))?;
     let transfer = transfer.connections(12).start()?;
     thread::sleep(Duration::from_secs(3));
+    let loaded = pings(stage, Duration::from_secs(10))?;
+    let goodput = transfer.finish()?.goodput_bps();
+    let waits = Waits {
+        idle: percentile(&idle, 50)?,
+        loaded: percentile(&loaded, 50)?,
+        goodput,
+    };
+    println!(
+        "    {waits:?}, 95% of the pings within {:?}",
+        percentile(&loaded, 95)?
+    );
+    Ok(waits)
+}
+
+/// Round trips of pings from host to host, the shortest first.
+fn pings(stage: &Stage<'_>, duration: Duration) -> Result<Vec<Duration>> {
     let (from, to) = stage.hosts("a")?;
     let (mut times, start) = (Vec::new(), Instant::now());
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < duration {
         match ping(from.host(), to.lan().host, 56, true, PING_LIMIT)? {
             Ping::Reply { rtt } => times.push(rtt),
             Ping::Timeout => {}
@@ -232,13 +265,11 @@ fn while_loaded(stage: &Stage<'_>) -> Result<(Duration, f64)> {
         }
         thread::sleep(Duration::from_millis(100));
     }
-    let report = transfer.finish()?;
     times.sort();
-    let median = *times.get(times.len() / 2).context("no answer")?;
-    let late = times[times.len() * 95 / 100];
-    println!(
-        "    ping during a transfer: median {median:?}, 95% within {late:?}; {:.3} Mbit/s",
-        report.goodput_bps() / 1e6
-    );
-    Ok((median, report.goodput_bps()))
+    Ok(times)
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Result<Duration> {
+    let place = sorted.len() * percent / 100;
+    sorted.get(place).copied().context("no answer")
 }
