@@ -6,10 +6,21 @@
 
 use std::fmt;
 
-use crate::{config, kernel::netlink::RootQueue, reconcile::objects::Pacer};
+use crate::{
+    config::{self, Setting},
+    kernel::netlink::RootQueue,
+    reconcile::objects::Pacer,
+};
 
 /// What the kernel puts at the root of an interface by default, and Withy may replace.
 const DEFAULTS: [&str; 5] = ["noqueue", "pfifo_fast", "mq", "fq_codel", "fq"];
+
+/// The stated rate, in bits a second, from which on packets leave as they come.
+///
+/// One `fq` stands for all queues of a card and has one lock, so processors that send by several links at once wait for each other, and hand their packets to
+/// whichever of them holds it: packets overtake each other. Eight streams over four links of 10 Gbit/s got 0.7 of what they get without. At such
+/// rates the card is what paces, and a burst of a processor lasts some 10 µs.
+const FAST_BPS: u64 = 2_000_000_000;
 
 /// How a link's packets leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +34,8 @@ pub enum Pacing {
     Awaited,
     /// As they come, as configured.
     Off,
+    /// As they come: what the link is said to carry is more than what bursts matter for.
+    Fast,
     /// As they come: this kernel has nothing that keeps departure times.
     Unsupported,
     /// As they come: somebody has given the interface a queueing discipline of this kind.
@@ -39,6 +52,9 @@ impl Pacing {
     pub fn of(link: &config::Link, queue: Option<&RootQueue>, supported: bool) -> Self {
         if link.pacing == config::Pacing::Off {
             return Self::Off;
+        }
+        if matches!(link.rate.up, Setting::Fixed(rate) if rate.bits_per_second() >= FAST_BPS) {
+            return Self::Fast;
         }
         let Some(queue) = queue else {
             return Self::Unknown;
@@ -75,6 +91,7 @@ impl fmt::Display for Pacing {
             Self::Paced { .. } => Ok(()),
             Self::Awaited => f.write_str("fq is about to be set up"),
             Self::Off => f.write_str("off, as configured"),
+            Self::Fast => f.write_str("the link is too fast for that to matter"),
             Self::Unsupported => f.write_str("this kernel has no fq"),
             Self::Foreign(kind) => write!(
                 f,
@@ -103,9 +120,9 @@ mod tests {
         }
     }
 
-    fn link(pacing: &str) -> config::Link {
+    fn link(settings: &str) -> config::Link {
         let text = format!(
-            "gateway: {{name: a, lan: [lan0]}}\nlinks: {{a: {{interface: eth1, pacing: {pacing}}}}}\nbundles: {{}}\ntunnels: {{}}\n"
+            "gateway: {{name: a, lan: [lan0]}}\nlinks: {{a: {{interface: eth1, {settings}}}}}\nbundles: {{}}\ntunnels: {{}}\n"
         );
         let loaded = config::parse(&text, "test", std::path::Path::new("")).unwrap();
         loaded.config.links.into_values().next().unwrap()
@@ -149,14 +166,35 @@ mod tests {
             (queue("fq", 0x8001, Some(100)), true, Pacing::Narrow(100)),
         ];
         for (queue, supported, expected) in cases {
-            let found = Pacing::of(&link("auto"), Some(&queue), supported);
+            let found = Pacing::of(&link("pacing: auto"), Some(&queue), supported);
             assert_eq!(found, expected, "{queue:?}");
             assert_eq!(
-                Pacing::of(&link("off"), Some(&queue), supported),
+                Pacing::of(&link("pacing: off"), Some(&queue), supported),
                 Pacing::Off
             );
             assert_eq!(found.to_string().is_empty(), found.is_paced(), "{found:?}");
         }
-        assert_eq!(Pacing::of(&link("auto"), None, true), Pacing::Unknown);
+        assert_eq!(
+            Pacing::of(&link("pacing: auto"), None, true),
+            Pacing::Unknown
+        );
+    }
+    #[test]
+    fn a_link_of_gigabits_is_not_paced() {
+        let cases = [
+            ("rate: {up: 1999 Mbit/s, down: 1 Gbit/s}", Pacing::Awaited),
+            ("rate: {up: 2 Gbit/s, down: 1 Gbit/s}", Pacing::Fast),
+            ("rate: {up: 1 Gbit/s, down: 2 Gbit/s}", Pacing::Awaited),
+            (
+                "rate: {up: 2 Gbit/s, down: 2 Gbit/s}, pacing: off",
+                Pacing::Off,
+            ),
+        ];
+        for (settings, expected) in cases {
+            let found = Pacing::of(&link(settings), Some(&queue("mq", 0, None)), true);
+            assert_eq!(found, expected, "{settings}");
+            assert!(expected == Pacing::Awaited || !found.is_own());
+        }
+        assert!(!Pacing::Fast.to_string().is_empty());
     }
 }
