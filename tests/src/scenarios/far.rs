@@ -34,36 +34,51 @@ const NEAR: f64 = 8e6 * 1406.0 / 1514.0;
 /// All but one ping in ten take no longer: three quarters of what one by the far link would.
 const AT_MOST: Duration = Duration::from_millis(200);
 
+/// How often it is tried: flows share 256 places, and once in a hundred times pings have that of a stream which the far link has for its own.
+const ATTEMPTS: u32 = 2;
+
 fn fill(_: Ipsec) -> Result<()> {
     let spec = TunnelSpec {
         stated: false,
         ..TunnelSpec::default()
     };
     play(Lab::paired(&links(&LINKS)), &spec, |stage| {
-        let flow = between_hosts(stage.lab)?;
-        let bulk = Bulk::start(&flow, STREAMS)?;
-        thread::sleep(WARM_UP);
-        let pings = Pings::start(&flow.from, flow.address)?;
-        let before = bulk.received();
-        thread::sleep(MEASURED);
-        let received = bulk.received() - before;
-        let pinged = pings.finish()?;
-        judge(stage)?;
-        bulk.finish()?;
-        #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let rate = received as f64 * 8.0 / MEASURED.as_secs_f64();
-        let slow = slow(&pinged).context("no ping was answered")?;
-        println!(
-            "    {:.2} Mbit/s, nine pings in ten within {slow:?}",
-            rate / 1e6
-        );
-        ensure!(
-            rate > 1.1 * NEAR,
-            "{rate} of {NEAR} bit/s that the near links carry"
-        );
+        let mut slow = Duration::MAX;
+        for _ in 0..ATTEMPTS {
+            let rate;
+            (rate, slow) = measured(stage)?;
+            println!(
+                "    {:.2} Mbit/s, nine pings in ten within {slow:?}",
+                rate / 1e6
+            );
+            ensure!(
+                rate > 1.1 * NEAR,
+                "{rate} of {NEAR} bit/s that the near links carry"
+            );
+            if slow < AT_MOST {
+                break;
+            }
+        }
         ensure!(slow < AT_MOST, "pings wait for the far link");
         Ok(())
     })
+}
+
+/// What new streams get, in bits per second, and within which time nine pings in ten are answered beside them.
+fn measured(stage: &Stage<'_>) -> Result<(f64, Duration)> {
+    let flow = between_hosts(stage.lab)?;
+    let bulk = Bulk::start(&flow, STREAMS)?;
+    thread::sleep(WARM_UP);
+    let pings = Pings::start(&flow.from, flow.address)?;
+    let before = bulk.received();
+    thread::sleep(MEASURED);
+    let received = bulk.received() - before;
+    let pinged = pings.finish()?;
+    judge(stage)?;
+    bulk.finish()?;
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = received as f64 * 8.0 / MEASURED.as_secs_f64();
+    Ok((rate, slow(&pinged).context("no ping was answered")?))
 }
 
 /// The far link has flows of its own, and the others are bonded.

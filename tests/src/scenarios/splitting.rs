@@ -1,6 +1,6 @@
 //! Packets go in pieces where that is worth it, and whole where it is not, by what the links turn out to carry.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use withy::{
@@ -40,7 +40,10 @@ const QUEUE: QueueLength = QueueLength::Time(Duration::from_millis(400));
 /// So many connections fill the links at any time.
 const BULK: u16 = 4;
 /// How long it may take until it is known what links carry, and until that has been so for long enough.
-const FOUND: Duration = Duration::from_secs(40);
+const FOUND: Duration = Duration::from_secs(20);
+/// How often that is tried. A machine that stalls has delays vary, and that wears off while links have little to do.
+const ATTEMPTS: u32 = 3;
+const REST: Duration = Duration::from_secs(6);
 /// For how long traffic is watched.
 const WATCHED: Duration = Duration::from_secs(4);
 /// Longer than anything takes here.
@@ -124,12 +127,19 @@ fn splitting(tunnel: &TunnelStatus) -> Result<SplittingStatus> {
 
 /// Loads the links until A has found out that packets are worth splitting, or not.
 fn search(stage: &Stage<'_>, pieces: bool) -> Result<()> {
-    let load = stage.transfer("a", Volume::Time(LONG))?;
-    let load = load.connections(BULK).start()?;
-    let chosen = choice(&stage.a, pieces);
-    load.stop();
-    load.finish()?;
-    chosen
+    let mut left = ATTEMPTS;
+    loop {
+        let load = stage.transfer("a", Volume::Time(LONG))?;
+        let load = load.connections(BULK).start()?;
+        let chosen = choice(&stage.a, pieces);
+        load.stop();
+        load.finish()?;
+        left -= 1;
+        match chosen {
+            Err(_) if left > 0 => thread::sleep(REST),
+            chosen => return chosen,
+        }
+    }
 }
 
 /// Waits until a gateway has chosen pieces, or whole packets.
