@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::{
     ExitStatus, Streams, VmOptions,
@@ -24,6 +24,9 @@ use crate::{
 
 /// How often a running machine is looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// How often a guest is booted that crashes before its command says a word: emulated processors now and then trip over an instruction that the
+/// booting kernel is just patching (int3).
+const BOOTS: u32 = 3;
 /// How much of the console is shown when a guest comes to grief.
 const CONSOLE_LINES: usize = 30;
 
@@ -83,8 +86,23 @@ impl Machine {
         &self,
         options: &VmOptions,
         kernel: &Kernel,
-        streams: Streams,
+        mut streams: Streams,
     ) -> Result<ExitStatus> {
+        let mut left = BOOTS;
+        loop {
+            let life = self.boot(options, kernel, streams)?;
+            left -= 1;
+            if life.ended != ExitStatus::Crashed || life.spoke || left == 0 {
+                self.report(options, life.ended);
+                return Ok(life.ended);
+            }
+            eprintln!("vm: the guest crashed while it booted; once more");
+            streams = life.streams;
+        }
+    }
+
+    /// Runs it once.
+    fn boot(&self, options: &VmOptions, kernel: &Kernel, streams: Streams) -> Result<Life> {
         let (initramfs, status) = (self.initramfs(), self.folder.path().join("status"));
         let files = qemu::Files {
             initramfs: &initramfs,
@@ -98,19 +116,17 @@ impl Machine {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start qemu")?;
-        let pumps = [
-            child.stdout.take().map(|from| pump(from, streams.stdout)),
-            child.stderr.take().map(|from| pump(from, streams.stderr)),
-        ];
+        let stdout = pump(child.stdout.take(), streams.stdout);
+        let stderr = pump(child.stderr.take(), streams.stderr);
         let in_time = wait(&mut child, options.timeout)?;
-        for pump in pumps.into_iter().flatten() {
-            // A reader of ours that went away (a closed pipe) is no failure of the guest.
-            let _ = pump.join();
-        }
+        let (stdout, said) = joined(stdout)?;
+        let (stderr, complained) = joined(stderr)?;
         let ended = read_status(&status).map_or(ExitStatus::Crashed, ExitStatus::Exited);
-        let ended = if in_time { ended } else { ExitStatus::TimedOut };
-        self.report(options, ended);
-        Ok(ended)
+        Ok(Life {
+            ended: if in_time { ended } else { ExitStatus::TimedOut },
+            spoke: said || complained,
+            streams: Streams { stdout, stderr },
+        })
     }
 
     fn initramfs(&self) -> PathBuf {
@@ -145,6 +161,17 @@ impl Machine {
     }
 }
 
+/// What became of a machine.
+struct Life {
+    ended: ExitStatus,
+    /// Whether its command has said anything.
+    spoke: bool,
+    streams: Streams,
+}
+
+/// A stream's end, and whether anything came through.
+type Pumped = (Box<dyn Write + Send>, bool);
+
 /// Removes what runs that were killed have left.
 fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
@@ -162,21 +189,26 @@ fn sweep(runs: &Path) {
 
 /// Passes on what comes, as it comes.
 fn pump(
-    mut from: impl Read + Send + 'static,
+    from: Option<impl Read + Send + 'static>,
     mut to: Box<dyn Write + Send>,
-) -> thread::JoinHandle<()> {
+) -> thread::JoinHandle<Pumped> {
     thread::spawn(move || {
+        let mut spoke = false;
+        let Some(mut from) = from else {
+            return (to, spoke);
+        };
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => {
+                    spoke = true;
                     if to
                         .write_all(&buffer[..length])
                         .and_then(|()| to.flush())
                         .is_err()
                     {
-                        // Nobody listens any more. The guest goes on: its exit status still counts.
+                        // Nobody listens any more: no failure of the guest, which goes on, and whose exit status still counts.
                         let _ = io::copy(&mut from, &mut io::sink());
                         break;
                     }
@@ -185,7 +217,13 @@ fn pump(
                 Err(_) => break,
             }
         }
+        (to, spoke)
     })
+}
+
+fn joined(pump: thread::JoinHandle<Pumped>) -> Result<Pumped> {
+    pump.join()
+        .map_err(|_| anyhow!("a thread that passes on what the guest says has panicked"))
 }
 
 /// Waits for the machine's end and returns whether it came within the limit; if not, the machine is gone now.
