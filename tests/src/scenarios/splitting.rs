@@ -1,6 +1,6 @@
 //! Packets go in pieces where that is worth it, and whole where it is not, by what the links turn out to carry.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use withy::{
@@ -11,7 +11,7 @@ use withy::{
 use super::{
     Scenario,
     policies::{PATH_MTU, TCP_HEADERS, sent, told_mss},
-    stage::{Stage, links, play, tunnel, wait_status},
+    stage::{Stage, links, play, tried, tunnel, wait_status},
 };
 use crate::{
     gateway::Gateway,
@@ -43,7 +43,9 @@ const BULK: u16 = 4;
 const FOUND: Duration = Duration::from_secs(20);
 /// How often that is tried. A machine that stalls has delays vary, and that wears off while links have little to do.
 const ATTEMPTS: u32 = 3;
-const REST: Duration = Duration::from_secs(6);
+/// Then they vary by less than this, in seconds: half of what pieces save. And how long that may take.
+const STEADY: f64 = 0.0045;
+const SETTLED: Duration = Duration::from_secs(30);
 /// For how long traffic is watched.
 const WATCHED: Duration = Duration::from_secs(4);
 /// Longer than anything takes here.
@@ -127,19 +129,19 @@ fn splitting(tunnel: &TunnelStatus) -> Result<SplittingStatus> {
 
 /// Loads the links until A has found out that packets are worth splitting, or not.
 fn search(stage: &Stage<'_>, pieces: bool) -> Result<()> {
-    let mut left = ATTEMPTS;
-    loop {
+    tried(ATTEMPTS, || {
+        wait_status(&stage.a, SETTLED, "steady delays", |status| {
+            let ivcs = &status.tunnels[0].ivcs;
+            ivcs.iter()
+                .all(|ivc| ivc.jitter_seconds.is_none_or(|jitter| jitter < STEADY))
+        })?;
         let load = stage.transfer("a", Volume::Time(LONG))?;
         let load = load.connections(BULK).start()?;
         let chosen = choice(&stage.a, pieces);
         load.stop();
         load.finish()?;
-        left -= 1;
-        match chosen {
-            Err(_) if left > 0 => thread::sleep(REST),
-            chosen => return chosen,
-        }
-    }
+        chosen
+    })
 }
 
 /// Waits until a gateway has chosen pieces, or whole packets.

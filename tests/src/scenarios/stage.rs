@@ -264,6 +264,17 @@ pub(crate) fn wait_status(
     outcome.with_context(|| format!("at {}: {last:?}", gateway.site().name()))
 }
 
+/// Tries something so often at the most until it succeeds, and tells why it did not.
+pub(super) fn tried<T>(most: u32, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..most {
+        match attempt() {
+            Err(error) => println!("    once more: {}", error.root_cause()),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
 /// How many connections a gateway has refused for a reason.
 pub(super) fn refused(gateway: &Gateway<'_>, reason: &str) -> Result<u64> {
     let refusals = status(gateway)?.refusals;

@@ -68,6 +68,13 @@ impl Pings {
     }
 }
 
+/// Within which time so many of a hundred answers came, of which each took one of `times`; nothing where none did.
+pub fn within(times: impl IntoIterator<Item = Duration>, percent: usize) -> Option<Duration> {
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort();
+    times.get(times.len() * percent / 100).copied()
+}
+
 impl Drop for Pings {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
