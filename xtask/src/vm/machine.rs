@@ -86,19 +86,11 @@ impl Machine {
         &self,
         options: &VmOptions,
         kernel: &Kernel,
-        mut streams: Streams,
+        streams: Streams,
     ) -> Result<ExitStatus> {
-        let mut left = BOOTS;
-        loop {
-            let life = self.boot(options, kernel, streams)?;
-            left -= 1;
-            if life.ended != ExitStatus::Crashed || life.spoke || left == 0 {
-                self.report(options, life.ended);
-                return Ok(life.ended);
-            }
-            eprintln!("vm: the guest crashed while it booted; once more");
-            streams = life.streams;
-        }
+        let ended = booted(streams, |streams| self.boot(options, kernel, streams))?;
+        self.report(options, ended);
+        Ok(ended)
     }
 
     /// Runs it once.
@@ -116,8 +108,9 @@ impl Machine {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start qemu")?;
-        let stdout = pump(child.stdout.take(), streams.stdout);
-        let stderr = pump(child.stderr.take(), streams.stderr);
+        let no_pipe = "qemu was started without its pipes";
+        let stdout = pump(child.stdout.take().context(no_pipe)?, streams.stdout);
+        let stderr = pump(child.stderr.take().context(no_pipe)?, streams.stderr);
         let in_time = wait(&mut child, options.timeout)?;
         let (stdout, said) = joined(stdout)?;
         let (stderr, complained) = joined(stderr)?;
@@ -169,6 +162,23 @@ struct Life {
     streams: Streams,
 }
 
+/// Boots a guest anew while it crashes before its command has said a word, [`BOOTS`] times at the most; returns how it ended.
+fn booted(
+    mut streams: Streams,
+    mut boot: impl FnMut(Streams) -> Result<Life>,
+) -> Result<ExitStatus> {
+    let mut left = BOOTS;
+    loop {
+        let life = boot(streams)?;
+        left -= 1;
+        if life.ended != ExitStatus::Crashed || life.spoke || left == 0 {
+            return Ok(life.ended);
+        }
+        eprintln!("vm: the guest crashed while it booted; once more");
+        streams = life.streams;
+    }
+}
+
 /// A stream's end, and whether anything came through.
 type Pumped = (Box<dyn Write + Send>, bool);
 
@@ -189,14 +199,11 @@ fn sweep(runs: &Path) {
 
 /// Passes on what comes, as it comes.
 fn pump(
-    from: Option<impl Read + Send + 'static>,
+    mut from: impl Read + Send + 'static,
     mut to: Box<dyn Write + Send>,
 ) -> thread::JoinHandle<Pumped> {
     thread::spawn(move || {
         let mut spoke = false;
-        let Some(mut from) = from else {
-            return (to, spoke);
-        };
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match from.read(&mut buffer) {
@@ -262,4 +269,34 @@ fn lines(console: &Path) -> Vec<String> {
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a guest ends and how often it was booted, of which each boot ends so and says something or nothing.
+    fn ends(boots: &[(ExitStatus, bool)]) -> (ExitStatus, usize) {
+        let mut count = 0;
+        let ended = booted(Streams::default(), |streams| {
+            let (ended, spoke) = boots[count];
+            count += 1;
+            Ok(Life {
+                ended,
+                spoke,
+                streams,
+            })
+        });
+        (ended.unwrap(), count)
+    }
+
+    #[test]
+    fn only_a_guest_that_crashes_without_a_word_is_booted_again() {
+        let (crashed, timed_out) = (ExitStatus::Crashed, ExitStatus::TimedOut);
+        let failed = ExitStatus::Exited(1);
+        assert_eq!(ends(&[(crashed, false), (failed, false)]), (failed, 2));
+        assert_eq!(ends(&[(crashed, true)]), (crashed, 1));
+        assert_eq!(ends(&[(timed_out, false)]), (timed_out, 1));
+        assert_eq!(ends(&[(crashed, false); 3]), (crashed, 3));
+    }
 }
