@@ -1,9 +1,12 @@
 //! Keepalives, sent and heard in a thread of their own: the other gateway must not take for the end of an IVC that this one has
 //! much to do.
 
+mod bell;
 mod filler;
 mod gauge;
 mod heart;
+mod reading;
+mod rest;
 mod tunnel;
 
 use std::{
@@ -12,7 +15,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -22,9 +25,9 @@ use rustix::{
     process::setpriority_process,
     time::{ClockId, clock_gettime},
 };
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 
-use self::heart::Heart;
+use self::{bell::Bell, heart::Heart};
 use super::{engine::Ties, events::Events};
 use crate::{
     bundle::IvcId,
@@ -45,20 +48,21 @@ const ECHOES: usize = 1024;
 /// The keepalives of a gateway.
 pub(super) struct Pulse {
     shared: Arc<Shared>,
-    plans: watch::Sender<Arc<Plan>>,
     changed: mpsc::Receiver<()>,
 }
 
 /// What the gateway and the thread both look at.
-#[derive(Default)]
 struct Shared {
+    plan: Mutex<Arc<Plan>>,
+    /// The gateway is gone.
+    ended: AtomicBool,
+    /// There is something new, or to say at once.
+    bell: Bell,
     liveness: Mutex<Liveness>,
     estimates: Mutex<BTreeMap<IvcId, Gauged>>,
     /// By the tunnels' remote endpoints.
     splittings: Mutex<BTreeMap<Ipv4Addr, Splitting>>,
     rejected: AtomicU64,
-    /// There is something to say at once.
-    urgent: Notify,
     echoes: Echoes,
     loads: Mutex<Loads>,
 }
@@ -84,7 +88,7 @@ impl Pinger {
             liveness.ping(id);
         }
         drop(liveness);
-        self.0.urgent.notify_one();
+        self.0.bell.ring();
     }
 
     /// What load is sent and wanted.
@@ -134,35 +138,23 @@ impl Pulse {
         ties: Option<Ties>,
         events: Events,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let (plans, planned) = watch::channel(Arc::default());
+        let shared = Arc::new(Shared::new()?);
         let (word, changed) = mpsc::channel(1);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let heart = {
-            let _inside = runtime.enter();
-            Heart::new(
-                Arc::clone(&shared),
-                planned,
-                word,
-                (keepalives, meters, svcs),
-                ties,
-                events,
-            )?
-        };
+        let heart = Heart::new(
+            Arc::clone(&shared),
+            word,
+            (keepalives, meters, svcs),
+            ties,
+            events,
+        )?;
         thread::Builder::new()
             .name("pulse".to_owned())
             .spawn(move || {
                 // Where the system refuses, the thread takes its turn like others.
                 let _ = setpriority_process(None, NICE);
-                runtime.block_on(heart.run());
+                heart.run();
             })?;
-        Ok(Self {
-            shared,
-            plans,
-            changed,
-        })
+        Ok(Self { shared, changed })
     }
 
     /// Learns what there is to probe. What is known of IVCs that stay is kept.
@@ -172,7 +164,8 @@ impl Pulse {
         self.shared.estimates().retain(known);
         let known = |endpoint: &Ipv4Addr, _: &mut Splitting| plan.tunnels.contains_key(endpoint);
         self.shared.splittings().retain(known);
-        self.plans.send_replace(Arc::new(plan));
+        *self.shared.plan() = Arc::new(plan);
+        self.shared.bell.ring();
     }
 
     /// Learns how many pieces have crossed IVCs in both directions.
@@ -183,7 +176,7 @@ impl Pulse {
         }
         drop(liveness);
         if !pieces.is_empty() {
-            self.plans.send_modify(|_| ());
+            self.shared.bell.ring();
         }
     }
 
@@ -221,7 +214,32 @@ impl Pulse {
     }
 }
 
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.shared.bell.ring();
+    }
+}
+
 impl Shared {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            plan: Mutex::default(),
+            ended: AtomicBool::new(false),
+            bell: Bell::new()?,
+            liveness: Mutex::default(),
+            estimates: Mutex::default(),
+            splittings: Mutex::default(),
+            rejected: AtomicU64::new(0),
+            echoes: Echoes::default(),
+            loads: Mutex::default(),
+        })
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Arc<Plan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn estimates(&self) -> MutexGuard<'_, BTreeMap<IvcId, Gauged>> {
         self.estimates
             .lock()
@@ -245,7 +263,16 @@ impl Shared {
 
 /// The clock by which the programs say when something came.
 pub(super) fn now() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
+    read(ClockId::Monotonic)
+}
+
+/// How much of a processor's time the calling thread has taken.
+fn effort() -> Duration {
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
 }

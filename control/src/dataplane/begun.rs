@@ -3,7 +3,7 @@
 //! A clock is a slot's, and slots change their owners when IVCs come and go. What the former one's stands at is no queue of the new one's, whose queue
 //! counts as empty until it is known.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use withy_common::maps::{Endpoint, Ivc, Svc};
 
@@ -18,7 +18,7 @@ impl Begun {
     }
 
     /// Forgets the IVCs that are no more.
-    pub(super) fn retain(&mut self, stated: &BTreeMap<Endpoint, Svc>) {
+    pub(super) fn retain(&mut self, stated: &BTreeMap<Endpoint, Arc<Svc>>) {
         self.0.retain(|(endpoint, counters), _| {
             let svc = stated.get(endpoint);
             svc.is_some_and(|svc| svc.ivcs.iter().any(|ivc| is_of(ivc, *counters)))
@@ -86,9 +86,9 @@ mod tests {
         begun.begin(9, 6, 77);
         let shifts = |begun: &Begun| begun.shifted(9, svc(&[5, 6])).ivcs.map(|ivc| ivc.shift_ns);
         assert_eq!(shifts(&begun)[..3], [0, 77, 0]);
-        begun.retain(&[(9, svc(&[5, 6]))].into());
+        begun.retain(&[(9, Arc::new(svc(&[5, 6])))].into());
         assert_eq!(shifts(&begun)[1], 77);
-        begun.retain(&[(9, svc(&[5]))].into());
+        begun.retain(&[(9, Arc::new(svc(&[5])))].into());
         assert_eq!(shifts(&begun)[1], 0);
     }
 }

@@ -1,12 +1,11 @@
 //! The keepalives that the programs take out of what arrives.
 
 use std::{
-    fmt, io,
-    os::fd::{AsRawFd, RawFd},
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::maps::{MapData, RingBuf};
-use tokio::io::unix::AsyncFd;
 use withy_common::keepalive::{Keepalive, LEN};
 
 /// The ring in which the programs put keepalives. Its descriptor is readable while there are any.
@@ -18,25 +17,13 @@ impl fmt::Debug for Keepalives {
     }
 }
 
-impl AsRawFd for Keepalives {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+impl AsFd for Keepalives {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
 impl Keepalives {
-    /// Lets the runtime wait for keepalives.
-    ///
-    /// # Errors
-    ///
-    /// The machine has no descriptors left.
-    pub fn register(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the ring owns its file descriptor: it closes it when it is dropped and at no other time, and neither lends
-        // it out nor changes it. `AsyncFd` drops it after its registration.
-        let registered = unsafe { AsyncFd::register(self) };
-        registered.map_err(Into::into)
-    }
-
     /// Takes the keepalives that have come since the last call.
     pub fn take(&mut self) -> Vec<Keepalive> {
         let mut came = Vec::new();

@@ -32,8 +32,10 @@ pub struct Svcs(Arc<Mutex<Inner>>);
 struct Inner {
     map: HashMap<MapData, Endpoint, Svc>,
     flows: FlowCounters,
-    stated: BTreeMap<Endpoint, Svc>,
+    stated: BTreeMap<Endpoint, Arc<Svc>>,
     steered: BTreeMap<Endpoint, Steering>,
+    /// What is in the map, as far as this run has written it.
+    written: BTreeMap<Endpoint, Box<Svc>>,
     begun: Begun,
     /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
     filled: Option<(Endpoint, Option<u32>)>,
@@ -44,9 +46,18 @@ impl Inner {
     fn steered(&self, endpoint: Endpoint) -> Option<Svc> {
         let svc = self.stated.get(&endpoint)?;
         let steering = self.steered.get(&endpoint);
-        let svc = self.begun.shifted(endpoint, *svc);
-        let svc = steering.map_or(svc, |steering| steering.steer(svc));
-        Some(as_before(&self.map, endpoint, svc))
+        let svc = self.begun.shifted(endpoint, **svc);
+        let mut svc = steering.map_or(svc, |steering| steering.steer(svc));
+        // Flows are shared out as before, be it by an earlier run.
+        match self.written.get(&endpoint) {
+            Some(before) => keep_shares(&mut svc, before),
+            None => {
+                if let Ok(before) = self.map.get(&endpoint, 0) {
+                    keep_shares(&mut svc, &before);
+                }
+            }
+        }
+        Some(svc)
     }
 
     /// The way of filler.
@@ -57,7 +68,11 @@ impl Inner {
 
     fn write(&mut self, endpoint: Endpoint, svc: &Svc) -> Result<(), DataplaneError> {
         let written = self.map.insert(endpoint, svc, 0);
-        written.map_err(|source| DataplaneError::Map { map: MAP, source })
+        written.map_err(|source| DataplaneError::Map { map: MAP, source })?;
+        if endpoint != wire(FILLER_ENDPOINT) {
+            self.written.insert(endpoint, Box::new(*svc));
+        }
+        Ok(())
     }
 
     /// Writes the way of filler, if there is one.
@@ -92,14 +107,6 @@ fn filler(svc: &Svc, only: Option<u32>) -> Svc {
     }
 }
 
-/// Lets an SVC share out flows as the one does that is in the map, be it an earlier run's.
-fn as_before(map: &HashMap<MapData, Endpoint, Svc>, endpoint: Endpoint, mut svc: Svc) -> Svc {
-    if let Ok(before) = map.get(&endpoint, 0) {
-        keep_shares(&mut svc, &before);
-    }
-    svc
-}
-
 impl fmt::Debug for Svcs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Svcs")
@@ -113,6 +120,7 @@ impl Svcs {
             flows,
             stated: BTreeMap::new(),
             steered: BTreeMap::new(),
+            written: BTreeMap::new(),
             begun: Begun::default(),
             filled: None,
         })))
@@ -138,13 +146,15 @@ impl Svcs {
             begun,
             ..
         } = &mut *inner;
-        let wanted = wanted.iter().map(|(address, svc)| (wire(*address), *svc));
+        let wanted = wanted
+            .iter()
+            .map(|(address, svc)| (wire(*address), Arc::new(*svc)));
         let before = std::mem::replace(stated, wanted.collect());
         steered.retain(|endpoint, _| stated.contains_key(endpoint));
         begun.retain(stated);
         for (endpoint, svc) in stated.iter() {
             let mut known = None;
-            for slot in taken_over(before.get(endpoint), svc) {
+            for slot in taken_over(before.get(endpoint).map(|before| &**before), svc) {
                 let counters = svc.ivcs[slot].counters;
                 let clocks = known.get_or_insert_with(|| clocks(svc.index).unwrap_or_default());
                 begun.begin(*endpoint, counters, now.wrapping_sub(clocks[slot]));
@@ -159,7 +169,16 @@ impl Svcs {
         let wanted = endpoints.filter_map(|endpoint| Some((*endpoint, inner.steered(*endpoint)?)));
         let filler = inner.filler().map(|svc| (wire(FILLER_ENDPOINT), svc));
         let wanted: Vec<_> = wanted.chain(filler).collect();
-        converge(MAP, &mut inner.map, &wanted)
+        // Where this ends halfway it is the map that tells what is in it.
+        inner.written.clear();
+        converge(MAP, &mut inner.map, &wanted)?;
+        let written = wanted
+            .into_iter()
+            .filter(|(endpoint, _)| *endpoint != wire(FILLER_ENDPOINT));
+        inner.written = written
+            .map(|(endpoint, svc)| (endpoint, Box::new(svc)))
+            .collect();
+        Ok(())
     }
 
     /// Has filler take the way of an SVC, or of one of its IVCs alone, by the slot of its counters; or no way any more.
@@ -190,8 +209,8 @@ impl Svcs {
 
     /// Returns what an SVC was stated to be.
     #[must_use]
-    pub fn stated(&self, endpoint: Ipv4Addr) -> Option<Svc> {
-        self.inner().stated.get(&wire(endpoint)).copied()
+    pub fn stated(&self, endpoint: Ipv4Addr) -> Option<Arc<Svc>> {
+        self.inner().stated.get(&wire(endpoint)).cloned()
     }
 
     /// Returns what the flows of an SVC have sent, if that is counted.

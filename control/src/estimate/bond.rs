@@ -152,11 +152,10 @@ impl<K: Ord + Clone> Bond<K> {
         self.ivcs.keys()
     }
 
-    /// A mark is about to be sent on an IVC. The scheduler is to be programmed anew after it.
-    pub fn sent(&mut self, key: &K, number: u32, present: &Present) {
-        if let Some(ivc) = self.ivcs.get_mut(key) {
-            ivc.sent(number, present);
-        }
+    /// A mark is about to be sent on an IVC. Returns whether the scheduler is to be programmed anew after it.
+    pub fn sent(&mut self, key: &K, number: u32, present: &Present) -> bool {
+        let ivc = self.ivcs.get_mut(key);
+        ivc.is_some_and(|ivc| ivc.sent(number, present))
     }
 
     /// The other side says what it has received on an IVC. The scheduler is to be programmed anew after it.

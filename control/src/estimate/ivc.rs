@@ -132,8 +132,9 @@ impl Ivc {
         self.rate.confidence()
     }
 
-    /// A mark is sent.
-    pub(super) fn sent(&mut self, number: u32, present: &Present) {
+    /// A mark is sent. Returns whether another pace begins with it.
+    pub(super) fn sent(&mut self, number: u32, present: &Present) -> bool {
+        let pace = self.account.pace;
         let (at, bytes, queue) = self.account.note(present);
         let leaves = present.leaves.as_secs_f64();
         let held = present.leaves > present.at;
@@ -161,6 +162,7 @@ impl Ivc {
             held,
             answer: None,
         });
+        (self.account.pace - pace).abs() > f64::EPSILON
     }
 
     /// Whether it may be tried if the link carries more: there is something to send, and nothing speaks against it, or the link idles

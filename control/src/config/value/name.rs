@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,9 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $form:literal, $legal:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        // Shared: names are keys, and copied with every keepalive.
         #[serde(try_from = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Returns the name as text.
@@ -31,7 +32,7 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, ValueError> {
                 if $legal(text) {
-                    return Ok(Self(text.to_owned()));
+                    return Ok(Self(text.into()));
                 }
                 Err(ValueError::Malformed { text: text.to_owned(), what: $what, form: $form })
             }

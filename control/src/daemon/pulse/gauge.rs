@@ -8,16 +8,16 @@ use std::{
 };
 
 use tracing::debug;
-use withy_common::maps::{Svc, SvcState, Traffic};
 
 use super::{
     Plan,
+    reading::{Reading, Readings, volume},
     tunnel::{Counts, Sent, Tunnel},
 };
 use crate::{
     bundle::{IvcId, Steering},
     daemon::engine::{ApartFlows, FlowSet},
-    dataplane::{Meters, Svcs, wire},
+    dataplane::{Meters, Svcs},
     estimate::{Gauged, Present, Received},
     liveness::{Counted, Message},
     load::Target,
@@ -29,18 +29,12 @@ use crate::{
 pub(super) struct Gauge {
     meters: Arc<Meters>,
     svcs: Svcs,
+    readings: Readings,
     tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Tunnels of which there is something new.
     touched: BTreeSet<Ipv4Addr>,
     /// The IVCs that are to be loaded, to find out what they carry: one of a tunnel at the most.
     explored: BTreeMap<Ipv4Addr, IvcId>,
-}
-
-/// A tunnel's SVC, as it was stated and as it stands, at one moment.
-#[derive(Debug)]
-struct Snapshot {
-    svc: Svc,
-    state: SvcState,
 }
 
 /// What has been found out of tunnels and their IVCs.
@@ -54,6 +48,7 @@ pub(super) struct News {
 impl Gauge {
     pub(super) fn new(meters: Arc<Meters>, svcs: Svcs) -> Self {
         Self {
+            readings: Readings::new(Arc::clone(&meters), svcs.clone()),
             meters,
             svcs,
             tunnels: BTreeMap::new(),
@@ -79,22 +74,36 @@ impl Gauge {
         }
     }
 
+    /// Another beat begins: whatever has been read is old.
+    pub(super) fn begin(&mut self) {
+        self.readings.forget();
+    }
+
     /// How many pieces have arrived on the IVC in slot `slot`.
     pub(super) fn pieces(&self, slot: u32) -> Option<u64> {
         Some(self.meters.counters(slot)?.rx.pieces)
     }
 
-    /// How much data has come on the IVC in slot `slot`, where a keepalive came at `arrived`.
-    pub(super) fn count(&self, slot: u32, arrived: u64, now: Duration) -> Option<Counted> {
-        let rx = self.meters.counters(slot)?.rx;
-        let lag = now
-            .saturating_sub(Duration::from_nanos(arrived))
-            .as_micros();
+    /// How much data has come on an IVC, where a keepalive came at `arrived`.
+    pub(super) fn count(
+        &mut self,
+        plan: &Plan,
+        id: &IvcId,
+        arrived: u64,
+        now: Duration,
+    ) -> Option<Counted> {
+        let reading = self.readings.of(id.0, now);
+        let (read, rx) = match reading.and_then(|reading| reading.seen(plan, id)) {
+            Some(seen) => (seen.present.at, seen.rx),
+            // Nothing is sent by it.
+            None => (now, self.meters.counters(*plan.slots.get(id)?)?.rx),
+        };
+        let lag = read.saturating_sub(Duration::from_nanos(arrived));
         Some(Counted {
             arrived,
             bytes: rx.bytes,
             pieces: rx.pieces,
-            lag: u32::try_from(lag).unwrap_or(u32::MAX),
+            lag: u32::try_from(lag.as_micros()).unwrap_or(u32::MAX),
         })
     }
 
@@ -104,22 +113,20 @@ impl Gauge {
         if said.arrived == 0 || message.length > Message::LENGTH {
             return;
         }
-        let known = self.snapshot(id.0);
-        let Some((present, overhead)) =
-            known.and_then(|snapshot| self.present(plan, &snapshot, id, now))
-        else {
+        let reading = self.readings.of(id.0, now);
+        let Some(seen) = reading.and_then(|reading| reading.seen(plan, id)) else {
             return;
         };
         let arrived = Duration::from_nanos(said.arrived);
         let received = Received {
             number: message.received.newest,
             arrived,
-            bytes: volume(said.bytes, said.pieces, overhead),
+            bytes: volume(said.bytes, said.pieces, seen.overhead),
             read: arrived + Duration::from_micros(said.lag.into()),
         };
         if let Some(tunnel) = self.tunnels.get_mut(&id.0) {
             tunnel.is_metered(id, message.metered);
-            tunnel.reported(id, &received, &present);
+            tunnel.reported(id, &received, &seen.present);
             self.touched.insert(id.0);
         }
     }
@@ -132,16 +139,19 @@ impl Gauge {
         message: &Message,
         now: Duration,
     ) -> Option<Sent> {
-        let (present, _) = self.present(plan, &self.snapshot(id.0)?, id, now)?;
+        let seen = self.readings.anew(plan, id, now)?;
         let tunnel = self.tunnels.get_mut(&id.0)?;
-        self.touched.insert(id.0);
-        Some(tunnel.sent(id, message.sequence, present, now))
+        let sent = tunnel.sent(id, message.sequence, seen.present, now);
+        if sent.is_news {
+            self.touched.insert(id.0);
+        }
+        Some(sent)
     }
 
     /// When what is sent over an IVC now is to leave, if it is to go the way of the data and be held until then.
-    pub(super) fn leaves(&self, plan: &Plan, id: &IvcId, now: Duration) -> Option<Duration> {
-        let (present, _) = self.present(plan, &self.snapshot(id.0)?, id, now)?;
-        (present.leaves > now).then_some(present.leaves)
+    pub(super) fn leaves(&mut self, plan: &Plan, id: &IvcId, now: Duration) -> Option<Duration> {
+        let leaves = self.readings.anew(plan, id, now)?.present.leaves;
+        (leaves > now).then_some(leaves)
     }
 
     /// Programs the scheduler with what is new; returns what is known of the tunnels and IVCs that this is about.
@@ -153,16 +163,23 @@ impl Gauge {
     ) -> News {
         let mut news = News::default();
         for endpoint in std::mem::take(&mut self.touched) {
-            let snapshot = self.snapshot(endpoint);
-            let presents = self.presents(plan, endpoint, snapshot.as_ref(), now);
-            let counts = self.counts(endpoint, snapshot.as_ref());
             let Some(tunnel) = self.tunnels.get_mut(&endpoint) else {
                 continue;
             };
-            let free = |id: &IvcId| plan.terms.get(id).is_some_and(|terms| !terms.metered);
-            let Some(found) = tunnel.assess(&presents, &counts, free, now) else {
+            if !tunnel.is_due(now) {
+                continue;
+            }
+            let Some(reading) = self.readings.of(endpoint, now) else {
                 continue;
             };
+            let presents = presents(plan, tunnel, reading);
+            let counts = Counts {
+                state: reading.state,
+                flows: self.svcs.flows(endpoint),
+                burst: reading.burst(),
+            };
+            let free = |id: &IvcId| plan.terms.get(id).is_some_and(|terms| !terms.metered);
+            let found = tunnel.assess(&presents, &counts, free, now);
             match found.explored {
                 Some(id) => self.explored.insert(endpoint, id),
                 None => self.explored.remove(&endpoint),
@@ -174,20 +191,14 @@ impl Gauge {
             let steering = Steering::new(&found.plan, tunnel.ways(), now, slot);
             if let Some(apart) = apart {
                 // First, so that the other side waits for none of them.
-                self.part(endpoint, snapshot.as_ref(), apart);
+                let flows = tunnel.ways().map(|(flow, _)| flow);
+                apart.set(endpoint, FlowSet::new(reading.svc.policies, flows));
             }
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
             }
         }
         news
-    }
-
-    /// What a tunnel's SVC is, and how it stands.
-    fn snapshot(&self, endpoint: Ipv4Addr) -> Option<Snapshot> {
-        let svc = self.svcs.stated(endpoint)?;
-        let state = self.meters.state(svc.index)?;
-        Some(Snapshot { svc, state })
     }
 
     /// What is to be loaded, to find out what it carries.
@@ -199,96 +210,15 @@ impl Gauge {
         })
     }
 
-    /// What the data plane has counted of a tunnel, and how it is configured.
-    fn counts(&self, endpoint: Ipv4Addr, snapshot: Option<&Snapshot>) -> Counts {
-        Counts {
-            state: snapshot.map(|snapshot| snapshot.state),
-            flows: self.svcs.flows(endpoint),
-            burst: snapshot
-                .map(|snapshot| burst(&snapshot.svc))
-                .unwrap_or_default(),
-        }
-    }
-
-    /// Has the engine know which flows of a tunnel go by an IVC of their own.
-    fn part(&self, endpoint: Ipv4Addr, snapshot: Option<&Snapshot>, apart: &ApartFlows) {
-        if let (Some(tunnel), Some(snapshot)) = (self.tunnels.get(&endpoint), snapshot) {
-            let flows = tunnel.ways().map(|(flow, _)| flow);
-            apart.set(endpoint, FlowSet::new(snapshot.svc.policies, flows));
-        }
-    }
-
     /// Whether a tunnel's packets are worth keeping.
     pub(super) fn is_worth_keeping(&self, endpoint: Ipv4Addr) -> bool {
         let tunnel = self.tunnels.get(&endpoint);
         tunnel.is_some_and(Tunnel::is_worth_keeping)
     }
-
-    /// The IVCs of a tunnel that may carry something.
-    fn presents(
-        &self,
-        plan: &Plan,
-        endpoint: Ipv4Addr,
-        snapshot: Option<&Snapshot>,
-        now: Duration,
-    ) -> BTreeMap<IvcId, Present> {
-        let ids = self.tunnels.get(&endpoint).map(Tunnel::ivcs);
-        let Some(snapshot) = snapshot else {
-            return BTreeMap::new();
-        };
-        let ivcs = &snapshot.svc.ivcs;
-        let usable =
-            |id: &&IvcId| place(plan, &snapshot.svc, id).is_some_and(|place| ivcs[place].mtu > 0);
-        ids.into_iter()
-            .flatten()
-            .filter(usable)
-            .filter_map(|id| Some((id.clone(), self.present(plan, snapshot, id, now)?.0)))
-            .collect()
-    }
-
-    /// What has been sent on an IVC by now, and what each piece costs beneath IP, in bytes.
-    fn present(
-        &self,
-        plan: &Plan,
-        Snapshot { svc, state }: &Snapshot,
-        id: &IvcId,
-        now: Duration,
-    ) -> Option<(Present, u64)> {
-        let place = place(plan, svc, id)?;
-        let ivc = &svc.ivcs[place];
-        let Traffic { bytes, pieces, .. } = self.meters.counters(ivc.counters)?.tx;
-        let overhead = u64::from(ivc.overhead);
-        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let present = Present {
-            at: now,
-            bytes: volume(bytes, pieces, overhead),
-            ahead: state.clocks[place].wrapping_sub(nanoseconds).cast_signed(),
-            leaves: if self.svcs.is_paced(id.0, ivc, now) {
-                // Behind those that have been counted.
-                now.max(Duration::from_nanos(state.departures[place]))
-            } else {
-                now
-            },
-        };
-        Some((present, overhead))
-    }
 }
 
-/// How much longer than they are to be packets of an SVC may be queued: as its configuration says.
-fn burst(svc: &Svc) -> Duration {
-    let used = svc.ivcs.iter().filter(|ivc| ivc.mtu > 0);
-    let slowest = used.map(|ivc| ivc.latency_ns).max().unwrap_or_default();
-    Duration::from_nanos(svc.horizon_ns.saturating_sub(slowest))
-}
-
-/// The place of an IVC among those of its SVC.
-fn place(plan: &Plan, svc: &Svc, id: &IvcId) -> Option<usize> {
-    let slot = plan.slots.get(id)?;
-    let is = |ivc: &withy_common::maps::Ivc| ivc.counters == *slot && ivc.remote == wire(id.2);
-    svc.ivcs.iter().position(is)
-}
-
-/// The bytes of data with what its pieces cost beneath IP.
-fn volume(bytes: u64, pieces: u64, overhead: u64) -> u64 {
-    bytes.saturating_add(pieces.saturating_mul(overhead))
+/// What has been sent on the IVCs of a tunnel that may carry something.
+fn presents(plan: &Plan, tunnel: &Tunnel, reading: &Reading) -> BTreeMap<IvcId, Present> {
+    let present = |id: &IvcId| Some((id.clone(), reading.usable(plan, id)?.present));
+    tunnel.ivcs().filter_map(present).collect()
 }

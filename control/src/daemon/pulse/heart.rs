@@ -5,17 +5,15 @@ use std::{
     io,
     net::Ipv4Addr,
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
-use tokio::{
-    io::unix::AsyncFd,
-    sync::{mpsc, watch},
-};
+use tokio::sync::mpsc;
 use tracing::{debug, info};
 use withy_common::keepalive::Keepalive;
 
-use super::{Plan, Shared, clock, filler::Filler, gauge::Gauge, now};
+use super::{Plan, Shared, clock, effort, filler::Filler, gauge::Gauge, now, rest::Effort};
 use crate::{
     api::event::{self, What},
     bundle::IvcId,
@@ -33,9 +31,6 @@ use crate::{
     splitting::Splitting,
 };
 
-/// The least time between two rounds, so that a thousand IVCs do not make a thousand of them.
-const PAUSE: Duration = Duration::from_millis(2);
-
 /// For how long an IVC is loaded that is to be found out about, unless that goes on.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -44,9 +39,10 @@ const STEP: Duration = Duration::from_millis(5);
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
-    plans: watch::Receiver<Arc<Plan>>,
+    /// What was planned when it was last looked.
+    plan: Arc<Plan>,
     changes: mpsc::Sender<()>,
-    keepalives: AsyncFd<Keepalives>,
+    keepalives: Keepalives,
     gauge: Gauge,
     filler: Filler,
     /// What is being filled.
@@ -55,14 +51,18 @@ pub(super) struct Heart {
     ties: Option<Ties>,
     sockets: BTreeMap<LinkName, (Interface, Ipv4Addr, LinkSocket)>,
     silent: BTreeSet<IvcId>,
+    effort: Effort,
     events: Events,
 }
 
 impl Heart {
-    /// Makes it, inside the runtime in which it is to run.
+    /// Makes it, for a thread in the network namespace of the calling one.
+    ///
+    /// # Errors
+    ///
+    /// The machine has no thread left.
     pub(super) fn new(
         shared: Arc<Shared>,
-        plans: watch::Receiver<Arc<Plan>>,
         changes: mpsc::Sender<()>,
         (keepalives, meters, svcs): (Keepalives, Meters, Svcs),
         ties: Option<Ties>,
@@ -71,9 +71,9 @@ impl Heart {
         let meters = Arc::new(meters);
         Ok(Self {
             shared,
-            plans,
+            plan: Arc::default(),
             changes,
-            keepalives: keepalives.register()?,
+            keepalives,
             gauge: Gauge::new(Arc::clone(&meters), svcs.clone()),
             filler: Filler::start(meters, svcs.clone())?,
             filled: None,
@@ -81,69 +81,58 @@ impl Heart {
             ties,
             sockets: BTreeMap::new(),
             silent: BTreeSet::new(),
+            effort: Effort::default(),
             events,
         })
     }
 
     /// Beats until the gateway is gone.
-    pub(super) async fn run(mut self) {
+    pub(super) fn run(mut self) {
         loop {
             let began = now();
             let deadline = self.shared.liveness().deadline(began);
-            let due = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep(deadline.saturating_sub(began)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let came = tokio::select! {
-                biased;
-                changed = self.plans.changed() => match changed {
-                    Ok(()) => {
-                        let plan = Arc::clone(&self.plans.borrow());
-                        self.gauge.set(&plan);
-                        if let Some(Ties { repair, apart }) = &self.ties {
-                            repair.retain(|endpoint| plan.resend.contains(&endpoint));
-                            apart.retain(|endpoint| plan.tunnels.contains_key(&endpoint));
-                        }
-                        Vec::new()
-                    }
-                    Err(_) => return,
-                },
-                ready = self.keepalives.readable_mut() => match ready {
-                    Ok(mut ready) => {
-                        let came = ready.get_inner_mut().take();
-                        ready.clear_ready();
-                        came
-                    }
-                    Err(error) => {
-                        debug!(%error, "cannot wait for keepalives");
-                        Vec::new()
-                    }
-                },
-                () = self.shared.urgent.notified() => Vec::new(),
-                () = due => Vec::new(),
-            };
-            let plan = Arc::clone(&self.plans.borrow_and_update());
-            self.beat(&plan, &came);
-            tokio::time::sleep(PAUSE).await;
+            let most = deadline.map(|deadline| deadline.saturating_sub(began));
+            if let Err(error) = self.shared.bell.listen(&self.keepalives, most) {
+                debug!(%error, "cannot wait for keepalives");
+            }
+            if self.shared.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            let plan = Arc::clone(&*self.shared.plan());
+            if !Arc::ptr_eq(&plan, &self.plan) {
+                self.follow(&plan);
+                self.plan = Arc::clone(&plan);
+            }
+            let before = effort();
+            self.beat(&plan);
+            self.effort.note(effort().saturating_sub(before));
+            thread::sleep(self.effort.rest());
+        }
+    }
+
+    /// Takes in another plan.
+    fn follow(&mut self, plan: &Plan) {
+        self.gauge.set(plan);
+        if let Some(Ties { repair, apart }) = &self.ties {
+            repair.retain(|endpoint| plan.resend.contains(&endpoint));
+            apart.retain(|endpoint| plan.tunnels.contains_key(&endpoint));
         }
     }
 
     /// Takes in what came, judges, and sends.
-    fn beat(&mut self, plan: &Plan, came: &[Keepalive]) {
-        // What came meanwhile counts, too, before anything is taken for silent.
-        let more = self.keepalives.get_mut().take();
+    fn beat(&mut self, plan: &Plan) {
+        let came = self.keepalives.take();
+        self.gauge.begin();
         let shared = Arc::clone(&self.shared);
         let mut liveness = shared.liveness();
-        for keepalive in came.iter().chain(&more) {
+        for keepalive in &came {
             let heard = open(plan, keepalive).and_then(|(id, message)| {
                 liveness.heard(id, &message, Duration::from_nanos(keepalive.time))?;
                 if message.length > Message::LENGTH {
                     return Ok(());
                 }
                 shared.loads().heard(id, message.load, now());
-                let counted = self.gauge.count(keepalive.counters, keepalive.time, now());
+                let counted = self.gauge.count(plan, id, keepalive.time, now());
                 liveness.counted(id, counted.unwrap_or_default());
                 self.gauge.heard(plan, id, &message, now());
                 self.agree(plan, id.0, &message, &liveness);

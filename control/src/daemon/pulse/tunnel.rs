@@ -21,6 +21,8 @@ const LOAD: u64 = 4_500;
 const LOADED: Duration = Duration::from_secs(1);
 /// How often a tunnel without load is steered anew.
 const SELDOM: Duration = Duration::from_secs(1);
+/// For how long it is well steered after that, whatever is sent: what answers tell of it comes as often.
+const OFTEN: Duration = Duration::from_millis(10);
 
 /// A tunnel.
 #[derive(Debug, Default)]
@@ -124,27 +126,33 @@ impl Tunnel {
             present.leaves = present.leaves.max(load.left);
         }
         load.left = present.leaves;
-        self.bond.sent(id, number, &present);
+        let changed = self.bond.sent(id, number, &present);
         Sent {
+            is_news: changed || !self.was_steered(OFTEN, now),
             leaves: held.then_some(present.leaves),
             interval: current.then(|| self.bond.interval(id)),
         }
     }
 
-    /// Finds out what there is to know now; nothing where there is no load, and that has been done of late. None is loaded on purpose
-    /// that is not `free`, or that the other side pays for.
+    /// Whether it is worth to find out what there is to know `now`: there is load, or that has not been done of late.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        let loaded = self.loads.values().any(|load| load.is_current(now));
+        loaded || !self.was_steered(SELDOM, now)
+    }
+
+    fn was_steered(&self, lately: Duration, now: Duration) -> bool {
+        let steered = self.steered;
+        steered.is_some_and(|at| now.saturating_sub(at) < lately)
+    }
+
+    /// Finds out what there is to know now. None is loaded on purpose that is not `free`, or that the other side pays for.
     pub(super) fn assess(
         &mut self,
         presents: &BTreeMap<IvcId, Present>,
         counts: &Counts,
         free: impl Fn(&IvcId) -> bool,
         now: Duration,
-    ) -> Option<Found> {
-        let loaded = self.loads.values().any(|load| load.is_current(now));
-        let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
-        if !loaded && self.steered.is_some_and(lately) {
-            return None;
-        }
+    ) -> Found {
         self.steered = Some(now);
         let estimate = |(id, present)| Some((id, self.bond.estimate(id, present)?));
         let estimates: Vec<_> = presents.iter().filter_map(estimate).collect();
@@ -168,12 +176,12 @@ impl Tunnel {
         let ivcs: Vec<_> = estimates.into_iter().filter_map(gauged).collect();
         let state = counts.state.as_ref();
         let splitting = state.map(|state| self.consider_splitting(&ivcs, state, now));
-        Some(Found {
+        Found {
             ivcs,
             splitting,
             plan,
             explored,
-        })
+        }
     }
 
     /// Finds out whether its packets are worth splitting, now that its IVCs are as they are.
@@ -223,6 +231,8 @@ struct Load {
 /// How a keepalive is to be sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sent {
+    /// Whether the scheduler is to be programmed anew.
+    pub(super) is_news: bool,
     /// When it is to leave, if it is to be held until then.
     pub(super) leaves: Option<Duration>,
     /// After which time there should be another, if there is load.

@@ -29,6 +29,8 @@ const MARK: u64 = 20 + 88 + OVERHEAD;
 const BOOT: Time = 10_000 * SECOND;
 /// The time between two keepalives while there is no load.
 const IDLE: Time = 100 * MS;
+/// For how long the scheduler is well programmed, if nothing is known anew.
+const OFTEN: Time = 10 * MS;
 /// Figures are kept for periods of this length.
 pub(super) const PERIOD: Time = 50 * MS;
 
@@ -148,6 +150,8 @@ pub(super) struct World {
     skew: f64,
     /// From when on the other side says nothing.
     pub(super) mute: Time,
+    /// When the scheduler was last programmed.
+    programmed: Time,
     /// Whether packets are held until the time at which they are to leave.
     paced: bool,
     /// How long this gateway is at work until it gets no processor time, and how long that lasts, on the average.
@@ -197,6 +201,7 @@ impl World {
             ahead: random.u64(0..1_000 * SECOND),
             skew: 0.0,
             mute: Time::MAX,
+            programmed: 0,
             paced: false,
             stalls: None,
             stall: (0, 0),
@@ -361,13 +366,15 @@ impl World {
         path.told = present.bytes;
         path.number += 1;
         let mark = path.number;
-        self.bond.sent(&number, mark, &present);
+        let changed = self.bond.sent(&number, mark, &present);
         if leaves > self.now {
             self.at(leaves, Event::MarkLeaves(number, mark));
         } else {
             self.mark_leaves(number, mark);
         }
-        self.program();
+        if changed || self.now >= self.programmed + OFTEN {
+            self.program();
+        }
         let next = self.now + self.interval(number);
         self.at(next, Event::Tick(number));
     }
@@ -414,6 +421,7 @@ impl World {
 
     /// Programs the scheduler.
     fn program(&mut self) {
+        self.programmed = self.now;
         let paths = 0..self.paths.len();
         let presents = paths.map(|path| (path, self.present(path))).collect();
         let plan = self.bond.plan(&presents, Duration::from_millis(100));
