@@ -34,7 +34,7 @@ struct Inner {
     flows: FlowCounters,
     stated: BTreeMap<Endpoint, Arc<Svc>>,
     steered: BTreeMap<Endpoint, Steering>,
-    /// What is in the map, as far as this run has written it.
+    /// What is in the map, as far as it has been written since all was stated.
     written: BTreeMap<Endpoint, Box<Svc>>,
     begun: Begun,
     /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
@@ -49,13 +49,9 @@ impl Inner {
         let svc = self.begun.shifted(endpoint, **svc);
         let mut svc = steering.map_or(svc, |steering| steering.steer(svc));
         // Flows are shared out as before, be it by an earlier run.
-        match self.written.get(&endpoint) {
-            Some(before) => keep_shares(&mut svc, before),
-            None => {
-                if let Ok(before) = self.map.get(&endpoint, 0) {
-                    keep_shares(&mut svc, &before);
-                }
-            }
+        let written = self.written.get(&endpoint).map(|svc| **svc);
+        if let Some(before) = written.or_else(|| self.map.get(&endpoint, 0).ok()) {
+            keep_shares(&mut svc, &before);
         }
         Some(svc)
     }
@@ -68,11 +64,7 @@ impl Inner {
 
     fn write(&mut self, endpoint: Endpoint, svc: &Svc) -> Result<(), DataplaneError> {
         let written = self.map.insert(endpoint, svc, 0);
-        written.map_err(|source| DataplaneError::Map { map: MAP, source })?;
-        if endpoint != wire(FILLER_ENDPOINT) {
-            self.written.insert(endpoint, Box::new(*svc));
-        }
-        Ok(())
+        written.map_err(|source| DataplaneError::Map { map: MAP, source })
     }
 
     /// Writes the way of filler, if there is one.
@@ -169,16 +161,9 @@ impl Svcs {
         let wanted = endpoints.filter_map(|endpoint| Some((*endpoint, inner.steered(*endpoint)?)));
         let filler = inner.filler().map(|svc| (wire(FILLER_ENDPOINT), svc));
         let wanted: Vec<_> = wanted.chain(filler).collect();
-        // Where this ends halfway it is the map that tells what is in it.
+        // From here on, also if it ends halfway, the map tells what is in it.
         inner.written.clear();
-        converge(MAP, &mut inner.map, &wanted)?;
-        let written = wanted
-            .into_iter()
-            .filter(|(endpoint, _)| *endpoint != wire(FILLER_ENDPOINT));
-        inner.written = written
-            .map(|(endpoint, svc)| (endpoint, Box::new(svc)))
-            .collect();
-        Ok(())
+        converge(MAP, &mut inner.map, &wanted)
     }
 
     /// Has filler take the way of an SVC, or of one of its IVCs alone, by the slot of its counters; or no way any more.
@@ -244,6 +229,7 @@ impl Svcs {
         if let Some(svc) = inner.steered(endpoint) {
             inner.flows.count(svc.index, svc.tells_flows > 0)?;
             inner.write(endpoint, &svc)?;
+            inner.written.insert(endpoint, Box::new(svc));
         }
         match inner.filled {
             Some((filled, _)) if filled == endpoint => inner.write_filler(),

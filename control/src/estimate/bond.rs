@@ -39,6 +39,9 @@ const PACKETS: f64 = 8.0;
 /// And while it is not known what the link carries: there is much to be learnt from each.
 const MANY: f64 = 4.0;
 
+/// For how long the scheduler is well programmed, whatever is sent: what answers tell comes as often.
+const OFTEN: Duration = Duration::from_millis(10);
+
 /// With what the scheduler is programmed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan<K: Ord> {
@@ -119,6 +122,8 @@ pub struct Bond<K: Ord> {
     ivcs: BTreeMap<K, Ivc>,
     early: Early,
     bonded: Group<K>,
+    /// When it was last planned.
+    planned: Option<Duration>,
 }
 
 impl<K: Ord> Default for Bond<K> {
@@ -127,6 +132,7 @@ impl<K: Ord> Default for Bond<K> {
             ivcs: BTreeMap::new(),
             early: Early::default(),
             bonded: Group::default(),
+            planned: None,
         }
     }
 }
@@ -154,8 +160,10 @@ impl<K: Ord + Clone> Bond<K> {
 
     /// A mark is about to be sent on an IVC. Returns whether the scheduler is to be programmed anew after it.
     pub fn sent(&mut self, key: &K, number: u32, present: &Present) -> bool {
+        let planned = self.planned;
+        let lately = planned.is_some_and(|at| present.at.saturating_sub(at) < OFTEN);
         let ivc = self.ivcs.get_mut(key);
-        ivc.is_some_and(|ivc| ivc.sent(number, present))
+        ivc.is_some_and(|ivc| ivc.sent(number, present)) || !lately
     }
 
     /// The other side says what it has received on an IVC. The scheduler is to be programmed anew after it.
@@ -197,6 +205,7 @@ impl<K: Ord + Clone> Bond<K> {
             }
         }
         let now = presents.values().map(|present| present.at).max();
+        self.planned = now;
         self.bonded = self.bonded.find(known.iter());
         let bonded: Vec<_> = known
             .iter()

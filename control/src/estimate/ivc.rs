@@ -162,7 +162,7 @@ impl Ivc {
             held,
             answer: None,
         });
-        (self.account.pace - pace).abs() > f64::EPSILON
+        self.account.pace.total_cmp(&pace).is_ne()
     }
 
     /// Whether it may be tried if the link carries more: there is something to send, and nothing speaks against it, or the link idles

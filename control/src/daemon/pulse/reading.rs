@@ -96,7 +96,8 @@ impl Readings {
 
     /// What has been sent on an IVC by `now`, whatever was read before.
     pub(super) fn anew(&mut self, plan: &Plan, id: &IvcId, now: Duration) -> Option<Seen> {
-        let wanted = place(plan, &*self.svcs.stated(id.0)?, id)?;
+        let svc = &known(&mut self.read, &self.svcs, id.0)?.svc;
+        let wanted = place(plan, svc, id)?;
         self.read(id.0, now, |_, place| place == wanted)?.ivcs[wanted]
     }
 
@@ -108,14 +109,7 @@ impl Readings {
         is_wanted: impl Fn(&Reading, usize) -> bool,
     ) -> Option<&Reading> {
         let Self { meters, svcs, read } = self;
-        let reading = match read.entry(endpoint) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(Reading {
-                svc: svcs.stated(endpoint)?,
-                state: None,
-                ivcs: [None; MAX_IVCS],
-            }),
-        };
+        let reading = known(read, svcs, endpoint)?;
         let places = 0..MAX_IVCS;
         let wanted: Vec<_> = places.filter(|place| is_wanted(reading, *place)).collect();
         if reading.state.is_none() || !wanted.is_empty() {
@@ -139,6 +133,23 @@ impl Readings {
         }
         Some(reading)
     }
+}
+
+/// The reading of a tunnel, of which nothing may have been read yet; none if there is no such tunnel. Until it is forgotten the SVC is the same, whatever is
+/// stated meanwhile: places are its own.
+fn known<'r>(
+    read: &'r mut BTreeMap<Ipv4Addr, Reading>,
+    svcs: &Svcs,
+    endpoint: Ipv4Addr,
+) -> Option<&'r mut Reading> {
+    Some(match read.entry(endpoint) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => unknown.insert(Reading {
+            svc: svcs.stated(endpoint)?,
+            state: None,
+            ivcs: [None; MAX_IVCS],
+        }),
+    })
 }
 
 /// What is known of an IVC `now`, by its counters, its virtual clock and, where pieces leave at a rate, when the last of them does.

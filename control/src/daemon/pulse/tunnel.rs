@@ -21,8 +21,6 @@ const LOAD: u64 = 4_500;
 const LOADED: Duration = Duration::from_secs(1);
 /// How often a tunnel without load is steered anew.
 const SELDOM: Duration = Duration::from_secs(1);
-/// For how long it is well steered after that, whatever is sent: what answers tell of it comes as often.
-const OFTEN: Duration = Duration::from_millis(10);
 
 /// A tunnel.
 #[derive(Debug, Default)]
@@ -126,9 +124,8 @@ impl Tunnel {
             present.leaves = present.leaves.max(load.left);
         }
         load.left = present.leaves;
-        let changed = self.bond.sent(id, number, &present);
         Sent {
-            is_news: changed || !self.was_steered(OFTEN, now),
+            is_news: self.bond.sent(id, number, &present),
             leaves: held.then_some(present.leaves),
             interval: current.then(|| self.bond.interval(id)),
         }
@@ -137,12 +134,8 @@ impl Tunnel {
     /// Whether it is worth to find out what there is to know `now`: there is load, or that has not been done of late.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let loaded = self.loads.values().any(|load| load.is_current(now));
-        loaded || !self.was_steered(SELDOM, now)
-    }
-
-    fn was_steered(&self, lately: Duration, now: Duration) -> bool {
-        let steered = self.steered;
-        steered.is_some_and(|at| now.saturating_sub(at) < lately)
+        let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
+        loaded || !self.steered.is_some_and(lately)
     }
 
     /// Finds out what there is to know now. None is loaded on purpose that is not `free`, or that the other side pays for.

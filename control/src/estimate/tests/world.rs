@@ -29,8 +29,6 @@ const MARK: u64 = 20 + 88 + OVERHEAD;
 const BOOT: Time = 10_000 * SECOND;
 /// The time between two keepalives while there is no load.
 const IDLE: Time = 100 * MS;
-/// For how long the scheduler is well programmed, if nothing is known anew.
-const OFTEN: Time = 10 * MS;
 /// Figures are kept for periods of this length.
 pub(super) const PERIOD: Time = 50 * MS;
 
@@ -150,8 +148,6 @@ pub(super) struct World {
     skew: f64,
     /// From when on the other side says nothing.
     pub(super) mute: Time,
-    /// When the scheduler was last programmed.
-    programmed: Time,
     /// Whether packets are held until the time at which they are to leave.
     paced: bool,
     /// How long this gateway is at work until it gets no processor time, and how long that lasts, on the average.
@@ -201,7 +197,6 @@ impl World {
             ahead: random.u64(0..1_000 * SECOND),
             skew: 0.0,
             mute: Time::MAX,
-            programmed: 0,
             paced: false,
             stalls: None,
             stall: (0, 0),
@@ -372,7 +367,7 @@ impl World {
         } else {
             self.mark_leaves(number, mark);
         }
-        if changed || self.now >= self.programmed + OFTEN {
+        if changed {
             self.program();
         }
         let next = self.now + self.interval(number);
@@ -421,7 +416,6 @@ impl World {
 
     /// Programs the scheduler.
     fn program(&mut self) {
-        self.programmed = self.now;
         let paths = 0..self.paths.len();
         let presents = paths.map(|path| (path, self.present(path))).collect();
         let plan = self.bond.plan(&presents, Duration::from_millis(100));
