@@ -122,8 +122,9 @@ pub struct Bond<K: Ord> {
     ivcs: BTreeMap<K, Ivc>,
     early: Early,
     bonded: Group<K>,
-    /// When it was last planned.
+    /// When it was last planned, and how many IVCs had answered by then.
     planned: Option<Duration>,
+    answered: usize,
 }
 
 impl<K: Ord> Default for Bond<K> {
@@ -133,6 +134,7 @@ impl<K: Ord> Default for Bond<K> {
             early: Early::default(),
             bonded: Group::default(),
             planned: None,
+            answered: 0,
         }
     }
 }
@@ -174,6 +176,17 @@ impl<K: Ord + Clone> Bond<K> {
         }
     }
 
+    /// Whether an IVC has answered for the first time since it was last planned: what is said of the others is said beside it.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.answered() > self.answered
+    }
+
+    fn answered(&self) -> usize {
+        let ivcs = self.ivcs.values();
+        ivcs.filter(|ivc| ivc.has_answered()).count()
+    }
+
     /// The time between two marks that an IVC should have while there is load: none are to take much of a slow link.
     #[must_use]
     pub fn interval(&self, key: &K) -> Duration {
@@ -205,7 +218,7 @@ impl<K: Ord + Clone> Bond<K> {
             }
         }
         let now = presents.values().map(|present| present.at).max();
-        self.planned = now;
+        (self.planned, self.answered) = (now, self.answered());
         self.bonded = self.bonded.find(known.iter());
         let bonded: Vec<_> = known
             .iter()

@@ -132,6 +132,11 @@ impl Ivc {
         self.rate.confidence()
     }
 
+    /// Whether any mark has ever been answered.
+    pub(super) const fn has_answered(&self) -> bool {
+        self.base.least().is_some()
+    }
+
     /// A mark is sent. Returns whether another pace begins with it.
     pub(super) fn sent(&mut self, number: u32, present: &Present) -> bool {
         let pace = self.account.pace;
@@ -323,7 +328,7 @@ impl Ivc {
             round_trip: self.trip.least.unwrap_or_default(),
             queue,
             overdue,
-            shift: nanoseconds(free).saturating_sub(present.ahead),
+            shift: self.account.corrected(free, present),
             room: self.rate.room(at),
             jitter: self.jitter.spread(),
             loss: self.loss.ratio(),
@@ -347,7 +352,7 @@ impl Ivc {
 
     /// The scheduler has been programmed with this.
     pub(super) fn programmed(&mut self, estimate: &Estimate, present: &Present) {
-        self.account.programmed(seconds(estimate.shift), present);
+        self.account.programmed(estimate.shift, present);
     }
 
     /// The queue at least that the first mark after `newest`, which met `queue`, has met, in seconds, where its answer is too late
@@ -375,8 +380,8 @@ struct Account {
     last: Option<(f64, f64)>,
     /// At which rate it books, in bytes per second.
     pace: f64,
-    /// What it adds to the clock, in seconds.
-    shift: f64,
+    /// What it adds to the clock, in nanoseconds.
+    shift: i64,
     /// For how long it has had nothing to do, as far as the clock tells, in seconds.
     idle: f64,
 }
@@ -386,7 +391,7 @@ impl Account {
         Self {
             last: None,
             pace,
-            shift: 0.0,
+            shift: 0,
             idle: 0.0,
         }
     }
@@ -404,7 +409,7 @@ impl Account {
     }
 
     /// The scheduler is told to add another shift from now on. A clock that nothing has been booked on tells no more how long it has been behind.
-    fn programmed(&mut self, shift: f64, present: &Present) {
+    fn programmed(&mut self, shift: i64, present: &Present) {
         self.note(present);
         self.idle -= self.queue(present).min(0.0);
         self.shift = shift;
@@ -413,7 +418,20 @@ impl Account {
 
     /// The virtual queue in seconds.
     fn queue(&self, present: &Present) -> f64 {
-        seconds(present.ahead) + self.shift
+        seconds(present.ahead.saturating_add(self.shift))
+    }
+
+    /// What is to be added to the clock, in nanoseconds, to have it end `free` seconds from now.
+    ///
+    /// A clock that has nothing to do stands still until something is booked, and then jumps to where time is, by the shift of then. If the shift
+    /// made up for the standstill and something was booked between the reading of the clock and the writing of the shift, both would, and as long
+    /// as the clock had stood still there would seem to be a queue. So a clock that has nothing to do, and is to have nothing, is left alone.
+    fn corrected(&self, free: f64, present: &Present) -> i64 {
+        if free <= 0.0 && self.queue(present) <= 0.0 {
+            self.shift
+        } else {
+            nanoseconds(free).saturating_sub(present.ahead)
+        }
     }
 }
 
@@ -476,14 +494,14 @@ mod tests {
         };
         for step in 0..40 {
             let present = present(25 * step);
-            account.programmed(-seconds(present.ahead), &present);
+            account.programmed(-present.ahead, &present);
         }
         // And then a packet of 10 ms is booked.
         let now = Duration::from_secs(6);
         let booked = Present {
             at: now,
             bytes: 10_000,
-            ahead: nanoseconds(0.010 - account.shift),
+            ahead: nanoseconds(0.010) - account.shift,
             leaves: now,
         };
         let (.., queue) = account.note(&booked);

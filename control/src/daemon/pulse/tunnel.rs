@@ -131,11 +131,11 @@ impl Tunnel {
         }
     }
 
-    /// Whether it is worth to find out what there is to know `now`: there is load, or that has not been done of late.
+    /// Whether it is worth to find out what there is to know `now`: there is load, or one IVC more, or that has not been done of late.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let loaded = self.loads.values().any(|load| load.is_current(now));
         let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
-        loaded || !self.steered.is_some_and(lately)
+        loaded || self.bond.has_more() || !self.steered.is_some_and(lately)
     }
 
     /// Finds out what there is to know now. None is loaded on purpose that is not `free`, or that the other side pays for.

@@ -175,3 +175,36 @@ fn a_longer_way_is_no_queue_for_long() {
         }
     }
 }
+
+/// A clock that nothing is booked on stands still, and how long it has done so is no queue: whatever is booked between it was read and the
+/// scheduler is programmed.
+#[test]
+fn who_seldom_sends_never_finds_a_queue() {
+    let models = [Model::new(20.0, 20)];
+    for paced in PACED {
+        let mut world = World::new(&models, 1)
+            .paced(paced)
+            .programmed_after(30 * MS);
+        // Two packets a second, nearly.
+        for begin in [BEGIN, BEGIN + 35 * MS] {
+            world.source(begin, Source::constant(0.0115, begin, Time::MAX));
+        }
+        world.run(200 * SECOND);
+        let took = world.packets.iter().map(|(sent, arrived)| arrived - sent);
+        let most = took.max().unwrap_or(0);
+        assert_eq!(world.refused, 0, "paced {paced}");
+        assert!(most < 25 * MS, "paced {paced}: {most} ns");
+    }
+}
+
+#[test]
+fn what_answers_last_is_not_forgotten_while_there_is_no_load() {
+    let models = [
+        Model::new(20.0, 20),
+        Model::new(20.0, 30),
+        Model::new(20.0, 150),
+    ];
+    let mut world = World::new(&models, 1).programmed_after(MS);
+    world.run(BEGIN / 2);
+    assert_eq!(world.plan.ivcs.len(), 3);
+}

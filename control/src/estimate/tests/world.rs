@@ -51,6 +51,8 @@ enum Event {
     Acknowledged(usize, u64),
     /// Others send on a link: which, and the bits per second until when.
     Others(usize, u64, Time),
+    /// The scheduler is programmed as was planned before.
+    Programmed,
 }
 
 impl Event {
@@ -127,8 +129,12 @@ pub(super) struct World {
     order: u64,
     paths: Vec<Path>,
     pub(super) bond: Bond<usize>,
-    /// With what the scheduler is programmed.
+    /// With what the scheduler is programmed, and with what it will be.
     pub(super) plan: Plan<usize>,
+    planned: VecDeque<Plan<usize>>,
+    /// How long that takes, and when it was last begun.
+    takes: Time,
+    planned_at: Option<Time>,
     svc: Svc,
     clocks: OneThread,
     best: Best,
@@ -184,6 +190,9 @@ impl World {
             order: 0,
             bond: Bond::default(),
             plan: Plan::default(),
+            planned: VecDeque::new(),
+            takes: 0,
+            planned_at: None,
             svc: Svc::new(1, 0, Split::Mtu, 0, [Ivc::default(); MAX_IVCS]),
             clocks: OneThread::default(),
             best: Best::new(),
@@ -228,6 +237,12 @@ impl World {
     /// Has packets held until the time at which they are to leave, or not.
     pub(super) fn paced(mut self, paced: bool) -> Self {
         self.paced = paced;
+        self
+    }
+
+    /// Has it take so long to program the scheduler after it was read how that stands, and do so seldom while there is no load.
+    pub(super) fn programmed_after(mut self, takes: Time) -> Self {
+        self.takes = takes;
         self
     }
 
@@ -296,6 +311,11 @@ impl World {
                 let present = self.present(path);
                 self.bond.reported(&path, &received, &present);
                 self.program();
+            }
+            Event::Programmed => {
+                if let Some(plan) = self.planned.pop_front() {
+                    self.follow(plan);
+                }
             }
             Event::Wake(source) if self.waking[source] == self.now => self.wake(source),
             Event::Wake(_) => {}
@@ -416,9 +436,28 @@ impl World {
 
     /// Programs the scheduler.
     fn program(&mut self) {
+        if self.takes > 0 && !self.is_due() {
+            return;
+        }
+        self.planned_at = Some(self.now);
         let paths = 0..self.paths.len();
         let presents = paths.map(|path| (path, self.present(path))).collect();
         let plan = self.bond.plan(&presents, Duration::from_millis(100));
+        if self.takes == 0 {
+            self.follow(plan);
+        } else {
+            self.planned.push_back(plan);
+            self.at(self.now + self.takes, Event::Programmed);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let lately = |time: Time| self.now < time + SECOND;
+        let loaded = self.paths.iter().any(|path| lately(path.loaded));
+        loaded || self.bond.has_more() || !self.planned_at.is_some_and(lately)
+    }
+
+    fn follow(&mut self, plan: Plan<usize>) {
         let mut ivcs = [Ivc::default(); MAX_IVCS];
         for (slot, ivc) in ivcs.iter_mut().enumerate().take(self.paths.len()) {
             // Of what is not known yet, nothing is expected.
