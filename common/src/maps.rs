@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The version of all layouts here; part of the path under which the maps are pinned.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 /// The number of IVC slots of an SVC.
 pub const MAX_IVCS: usize = 16;
 /// The bits that a slot takes.
@@ -142,6 +142,8 @@ pub struct Ivc {
     pub remote: u32,
     /// The local link's interface index.
     pub ifindex: u32,
+    /// Whose Ethernet address packets are sent to: the link's next hop, or the remote address where it has none, in wire order.
+    pub next_hop: u32,
     /// The slot of this IVC in the map `IVC_COUNTERS`.
     pub counters: u32,
     /// The longest IP packet that crosses whole, in bytes; 0 while the IVC may carry nothing, as in
@@ -149,6 +151,8 @@ pub struct Ivc {
     pub mtu: u32,
     /// What a packet costs on the link beneath IP, in bytes.
     pub overhead: u32,
+    /// Always 0, so that there is no gap before what follows.
+    pub unused: u32,
     /// The time to send a byte, in 1/1024 nanoseconds.
     pub byte_time: u64,
     /// The link's rate, in bytes per 2^20 nanoseconds.
@@ -434,7 +438,7 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 6 * 4 + 7 * 8);
+        assert_eq!(size_of::<Ivc>(), 8 * 4 + 7 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
         assert_eq!(size_of::<Svc>(), 12 * 4 + 4 * 8 + ivcs + 256);
         assert_eq!(size_of::<SvcState>(), 8 * (3 + 2 * MAX_IVCS));

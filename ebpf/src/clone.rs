@@ -13,13 +13,23 @@ pub(crate) enum Awaited {
     Piece {
         /// Its length in bytes when it is trimmed, Ethernet header included; never 0.
         len: u32,
-        /// The interface that it leaves through.
-        ifindex: u32,
+        /// Where it leaves.
+        exit: Exit,
         /// When it leaves (`bpf_ktime_get_ns`); 0 for at once.
         departure: u64,
     },
     /// It is a copy of a packet, which goes by the IVC in a slot.
     Copy(u32),
+}
+
+/// Where a piece leaves.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Exit {
+    /// The index of the link's interface.
+    pub(crate) ifindex: u32,
+    /// The next hop's address, in wire order.
+    pub(crate) next_hop: u32,
 }
 
 /// A clone in memory.
@@ -28,8 +38,10 @@ pub(crate) enum Awaited {
 pub(crate) struct Noted {
     /// The length of a piece, or [`COPY`]; 0 while none is awaited.
     len: u32,
-    /// The interface of a piece, or the slot of a copy.
-    to: u32,
+    /// The slot of a copy.
+    slot: u32,
+    /// Where a piece leaves.
+    exit: Exit,
     departure: u64,
 }
 
@@ -55,16 +67,21 @@ impl Awaiting {
         let noted = match awaited {
             Awaited::Piece {
                 len,
-                ifindex,
+                exit,
                 departure,
             } => Noted {
                 len,
-                to: ifindex,
+                slot: 0,
+                exit,
                 departure,
             },
             Awaited::Copy(slot) => Noted {
                 len: COPY,
-                to: slot,
+                slot,
+                exit: Exit {
+                    ifindex: 0,
+                    next_hop: 0,
+                },
                 departure: 0,
             },
         };
@@ -76,16 +93,21 @@ impl Awaiting {
     #[inline(always)]
     pub(crate) fn take(self) -> Option<Awaited> {
         // SAFETY: as above.
-        let Noted { len, to, departure } = unsafe { *self.0 };
+        let Noted {
+            len,
+            slot,
+            exit,
+            departure,
+        } = unsafe { *self.0 };
         if len == 0 {
             return None;
         }
         self.forget();
         Some(match len {
-            COPY => Awaited::Copy(to),
+            COPY => Awaited::Copy(slot),
             _ => Awaited::Piece {
                 len,
-                ifindex: to,
+                exit,
                 departure,
             },
         })

@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_NET},
+    bindings::{
+        __sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_NET, bpf_redir_neigh,
+        bpf_redir_neigh__bindgen_ty_1,
+    },
     helpers::{
         bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect_neigh, bpf_skb_change_tail,
         bpf_skb_set_tstamp,
@@ -24,7 +27,7 @@ use withy_common::{
 use crate::{
     atomics::{self, SharedClocks, count_flow, next_sequence, next_split},
     classify,
-    clone::{Awaited, Awaiting},
+    clone::{Awaited, Awaiting, Exit},
     maps::{FLOWS, IVC_COUNTERS, PLAN, SVC_STATES, SVCS},
     packet::{ETHERNET, Frame, tc_frame},
 };
@@ -40,9 +43,9 @@ pub(crate) fn send(ctx: &TcContext) -> Result<i32, DropReason> {
     let copy = match awaiting.take() {
         Some(Awaited::Piece {
             len,
-            ifindex,
+            exit,
             departure,
-        }) => return trim(ctx, len, ifindex, departure),
+        }) => return trim(ctx, len, exit, departure),
         Some(Awaited::Copy(slot)) => Some(slot),
         None => None,
     };
@@ -293,7 +296,7 @@ fn cut(ctx: &TcContext, run: &Run, whole: Ipv4Header) -> Result<i32, DropReason>
         let departure = run.departure(piece.slot(), ivc, made.total_len());
         if last {
             leave_at(ctx, departure);
-            return Ok(redirect(ivc.ifindex));
+            return Ok(redirect(exit(ivc)));
         }
         send_clone(ctx, ivc, piece, departure, run.awaiting)?;
         offset += piece.payload();
@@ -340,7 +343,7 @@ fn send_clone(
     let device = unsafe { (*ctx.skb.skb).ifindex };
     awaiting.expect(Awaited::Piece {
         len: ETHERNET as u32 + u32::from(LEN + piece.payload()),
-        ifindex: ivc.ifindex,
+        exit: exit(ivc),
         departure,
     });
     let sent = ctx.clone_redirect(device, 0);
@@ -353,14 +356,14 @@ fn send_clone(
 
 /// Cuts a clone, whose header is a piece's already, to that piece's length and steers it.
 #[inline(always)]
-fn trim(ctx: &TcContext, len: u32, ifindex: u32, departure: u64) -> Result<i32, DropReason> {
+fn trim(ctx: &TcContext, len: u32, exit: Exit, departure: u64) -> Result<i32, DropReason> {
     // SAFETY: the context is valid while the program runs.
     let result = unsafe { bpf_skb_change_tail(ctx.as_ptr().cast::<__sk_buff>(), len, 0) };
     if result != 0 {
         return Err(DropReason::TxHelper);
     }
     leave_at(ctx, departure);
-    Ok(redirect(ifindex))
+    Ok(redirect(exit))
 }
 
 /// Has the queue of the link hold a packet until `departure`, unless that is 0.
@@ -376,14 +379,32 @@ fn leave_at(ctx: &TcContext, departure: u64) {
     }
 }
 
+/// Where the pieces of an IVC leave.
+#[inline(always)]
+const fn exit(ivc: &Ivc) -> Exit {
+    Exit {
+        ifindex: ivc.ifindex,
+        next_hop: ivc.next_hop,
+    }
+}
+
+/// `AF_INET`.
+const IPV4: u32 = 2;
+
 /// Sends out of a link, whatever the routing table says: NDR.
 ///
-/// The next hop is left to the kernel's route lookup (by the link's address and interface, so that it finds
-/// the link's own table), although naming it here would be quicker: with a next hop given, the kernel keeps the
-/// packet's old route (`__bpf_redirect_neigh_v4`), and a packet that waits for the next hop's Ethernet address then
-/// takes the bundle device's instead (`neigh_update_process_arp_queue`): the first packet to a next hop would be lost.
+/// The next hop is named, which spares the kernel a walk over all rules and a lookup. It keeps the packet's old route then
+/// (`__bpf_redirect_neigh_v4`), and a packet that waits for the next hop's Ethernet address takes that (`neigh_update_process_arp_queue`): it is
+/// lost. But keepalives go by the same next hop before any data does, and all the time after that, so the address is known.
 #[inline(always)]
-fn redirect(ifindex: u32) -> i32 {
-    // SAFETY: no parameters are passed.
-    unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+fn redirect(exit: Exit) -> i32 {
+    let mut next_hop = bpf_redir_neigh {
+        nh_family: IPV4,
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: [exit.next_hop, 0, 0, 0],
+        },
+    };
+    let len = size_of::<bpf_redir_neigh>() as i32;
+    // SAFETY: the parameters are as long as is said; the kernel copies them.
+    unsafe { bpf_redirect_neigh(exit.ifindex, &raw mut next_hop, len, 0) as i32 }
 }

@@ -186,6 +186,7 @@ fn sender(ivc: &RunningIvc, view: &LinkView, mtu: u32, overhead: u32, counters: 
     Ivc {
         local: wire(address),
         ifindex: interface.index,
+        next_hop: wire(view.next_hop.unwrap_or(ivc.remote)),
         mtu,
         // At which rate, the steering says.
         spacing: if view.pacing.is_paced() { byte_time } else { 0 },
@@ -205,5 +206,47 @@ fn split(tunnel: &Running) -> Split {
         SplitPolicy::Auto | SplitPolicy::Mtu => Split::Mtu,
         SplitPolicy::Always => Split::Always,
         SplitPolicy::WholeOnly => Split::WholeOnly,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Mtu, Setting},
+        link::{Interface, Pacing},
+        reconcile::objects::InterfaceName,
+        vpn::IvcMtu,
+    };
+
+    #[test]
+    fn packets_are_handed_to_the_next_hop_or_to_the_other_end() {
+        let remote = Ipv4Addr::new(198, 51, 100, 1);
+        let ivc = RunningIvc {
+            link: "dsl".parse().unwrap(),
+            remote,
+            rate: Setting::Auto,
+            latency: "1 ms".parse().unwrap(),
+            mtu: IvcMtu::Fixed(Mtu::new(1500).unwrap()),
+        };
+        for (next_hop, handed_to) in [
+            (None, remote),
+            (Some([192, 0, 2, 1].into()), [192, 0, 2, 1].into()),
+        ] {
+            let view = LinkView {
+                state: LinkState::Up,
+                interface: Some(Interface {
+                    index: 7,
+                    name: InterfaceName::new("eth1").unwrap(),
+                    mtu: 1500,
+                    software: false,
+                }),
+                address: Some([192, 0, 2, 9].into()),
+                next_hop,
+                pacing: Pacing::Off,
+            };
+            let sender = sender(&ivc, &view, 1500, 14, 3);
+            assert_eq!(sender.next_hop, wire(handed_to));
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::{net::Ipv4Addr, os::fd::AsRawFd};
 
 use anyhow::{Context, Result, bail};
 use futures::TryStreamExt;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+use netlink_packet_route::{
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    neighbour::NeighbourState,
 };
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec};
 
@@ -165,6 +166,18 @@ impl Netns {
         let index = self.link_index(device)?;
         self.netlink(async |handle| Ok(handle.link().del(index).execute().await?))
             .with_context(|| format!("cannot delete the device {device}"))
+    }
+
+    /// States the Ethernet address of a neighbour, so that none has to be asked for it.
+    pub fn set_neighbour(&self, device: &str, address: Ipv4Addr, mac: [u8; 6]) -> Result<()> {
+        let index = self.link_index(device)?;
+        self.netlink(async |handle| {
+            let neighbours = handle.neighbours();
+            let neighbour = neighbours.add(index, address.into()).replace();
+            let neighbour = neighbour.link_layer_address(&mac);
+            Ok(neighbour.state(NeighbourState::Permanent).execute().await?)
+        })
+        .with_context(|| format!("cannot state the neighbour {address} at {device}"))
     }
 
     /// Gives a device an IPv4 address.

@@ -6,7 +6,7 @@ use withy::dataplane::{Attachment, Hook};
 use withy_common::maps::Split;
 use withy_tests::{
     capture::CapturePlan,
-    netns::{LinkPlan, Netns, Route, VethEnd},
+    netns::{LinkPlan, Netns, VethEnd},
     wait::wait_until,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// The link's ends.
 const NEAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub(crate) const LINK: &str = "lk0";
 /// How long a frame may take to arrive.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,15 +26,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// clones leave there, meet the program again, and go on over the link.
 pub(crate) fn link() -> (Netns, Netns) {
     let (near, far) = (Netns::new("near").unwrap(), Netns::new("far").unwrap());
+    let mac = |number| [2, 0, 0, 0, 0, number];
     let end = |netns, number| VethEnd {
         netns,
         name: LINK,
-        mac: [2, 0, 0, 0, 0, number],
+        mac: mac(number),
     };
     Netns::join(end(&near, 1), end(&far, 2), LinkPlan { mtu: 1500 }).unwrap();
     near.add_address(LINK, NEAR, 24).unwrap();
     far.add_address(LINK, FAR, 24).unwrap();
-    near.set_route(&Route::default(LINK).via(FAR)).unwrap();
+    near.set_neighbour(LINK, FAR, mac(2)).unwrap();
     (near, far)
 }
 
@@ -70,7 +71,7 @@ fn clones_leave_as_pieces_of_their_own_length() {
     for (len, pieces) in cases {
         let (near, far) = link();
         let mut rig = Rig::new(&[(100_000_000, 1), (100_000_000, 1)], Split::Mtu);
-        rig.lead_to(near.link_index(LINK).unwrap());
+        rig.lead_to(near.link_index(LINK).unwrap(), FAR);
         attach_to_loopback(&mut rig, &near);
         let capture = CapturePlan::new().keep(16).start(&far, LINK).unwrap();
         let packet = Frame::esp(ENDPOINTS.0, ENDPOINTS.1, len).bytes();
@@ -80,8 +81,7 @@ fn clones_leave_as_pieces_of_their_own_length() {
             .zip(pieces)
             .map(|(slot, place)| piece(len, slot % 2, *place))
             .collect();
-        // The request for the link-layer address goes before.
-        let awaited = 1 + expected.len() as u64;
+        let awaited = expected.len() as u64;
         wait_until(LIMIT, "the clones", || {
             Ok(far.counters(LINK)?.rx_packets >= awaited)
         })

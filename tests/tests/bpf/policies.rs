@@ -17,7 +17,7 @@ use withy_common::{
 use withy_tests::{capture::CapturePlan, wait::wait_until};
 
 use crate::{
-    clones::{LINK, attach_to_loopback, link},
+    clones::{FAR, LINK, attach_to_loopback, link},
     packets::{ETHERNET, Frame, parse},
     rig::{ENDPOINTS, NEXT, REDIRECT, Rig, SHOT, local},
 };
@@ -376,7 +376,7 @@ fn copies_go_by_two_links() {
             &[(100_000_000, 1), (100_000_000, 1), (100_000_000, 2)],
             |_| {},
         );
-        rig.lead_to(near.link_index(LINK).unwrap());
+        rig.lead_to(near.link_index(LINK).unwrap(), FAR);
         attach_to_loopback(&mut rig, &near);
         let capture = CapturePlan::new().keep(16).start(&far, LINK).unwrap();
         let frame = Frame::esp(ENDPOINTS.0, ENDPOINTS.1, length)
@@ -385,8 +385,8 @@ fn copies_go_by_two_links() {
             .enter(|| Ok(rig.run("bundle_tx", &frame.bytes())))
             .unwrap();
         assert_eq!(outcome.verdict, REDIRECT, "{length}");
-        // All but the last piece of the original, which a test run does not send, and the request for the link-layer address.
-        let awaited = 2 * pieces;
+        // All but the last piece of the original, which a test run does not send.
+        let awaited = 2 * pieces - 1;
         wait_until(LIMIT, "the clones", || {
             Ok(far.counters(LINK)?.rx_packets >= awaited)
         })

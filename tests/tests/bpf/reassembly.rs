@@ -13,7 +13,7 @@ use withy_common::maps::{IvcKey, IvcRx, LAYOUT, Split, SvcState};
 use withy_tests::netns::{Netns, Route};
 
 use crate::{
-    clones::{LINK, link},
+    clones::{FAR, LINK, link},
     packets::Frame,
     rig::{ENDPOINTS, Rig, local, remote},
 };
@@ -43,7 +43,7 @@ impl Path {
         let (near, far) = link();
         // So fast that both are idle again for each packet: the first piece takes the one, the second the other.
         let mut sender = Rig::new(&[(100_000_000_000, 1); 2], Split::Mtu);
-        sender.lead_to(near.link_index(LINK).unwrap());
+        sender.lead_to(near.link_index(LINK).unwrap(), FAR);
         let mut receiver = Rig::new(&[], Split::Mtu);
         let device = bundle(&near);
         near.set_route(&Route::to((ENDPOINTS.1, 32), &device))
@@ -181,7 +181,6 @@ fn mixed(became: &[Option<(u8, u8)>]) -> usize {
 #[test]
 fn a_lost_piece_spoils_no_more_than_two_packets_of_its_number() {
     let mut path = Path::new();
-    // The neighbour is asked for.
     assert_eq!(path.send(9), Some((9, 9)));
     for lost in [0, 1] {
         for first in 0..4 {

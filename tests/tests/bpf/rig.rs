@@ -73,9 +73,11 @@ impl Rig {
                 local: wire(local(slot)),
                 remote: wire(remote(slot)),
                 ifindex: 1,
+                next_hop: wire(remote(slot)),
                 counters: u32::from(slot),
                 mtu,
                 overhead: 14,
+                unused: 0,
                 byte_time,
                 rate,
                 latency_ns: latency * 1_000_000,
@@ -112,11 +114,11 @@ impl Rig {
         &self.base
     }
 
-    /// Lets all IVCs leave through the interface `ifindex`.
-    pub(crate) fn lead_to(&mut self, ifindex: u32) {
+    /// Lets all IVCs leave through the interface `ifindex`, to `next_hop`.
+    pub(crate) fn lead_to(&mut self, ifindex: u32, next_hop: Ipv4Addr) {
         self.change(|svc| {
             for ivc in &mut svc.ivcs {
-                ivc.ifindex = ifindex;
+                (ivc.ifindex, ivc.next_hop) = (ifindex, wire(next_hop));
             }
         });
     }

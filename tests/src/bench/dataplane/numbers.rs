@@ -213,16 +213,17 @@ fn packet(number: u32) -> Result<Vec<u8>> {
 
 /// Makes the link, over which all IVCs lead.
 fn join(near: &Netns, far: &Netns) -> Result<()> {
+    let mac = |side| [2, 0, 0, 0, side, 0];
     let end = |netns, side| VethEnd {
         netns,
         name: LINK,
-        mac: [2, 0, 0, 0, side, 0],
+        mac: mac(side),
     };
     let mtu = LINK_MTU.into();
     Netns::join(end(near, 0), end(far, 1), LinkPlan { mtu })?;
     near.add_address(LINK, LINK_ENDS.0, 24)?;
     far.add_address(LINK, LINK_ENDS.1, 24)?;
-    near.set_route(&Route::default(LINK).via(LINK_ENDS.1))?;
+    near.set_neighbour(LINK, LINK_ENDS.1, mac(1))?;
     far.add_address("lo", ENDPOINTS.1, 32)?;
     let seconds = REASSEMBLY_SECONDS.to_string();
     far.set_sysctl("net.ipv4.ipfrag_time", &seconds)?;
@@ -233,9 +234,15 @@ fn join(near: &Netns, far: &Netns) -> Result<()> {
 /// Tells both gateways of the IVCs, the receiver not of the last; returns the sender's tables.
 fn state([sender, receiver]: &mut [Dataplane; 2], near: &Netns) -> Result<Tables> {
     let ifindex = near.link_index(LINK)?;
+    let next_hop = LINK_ENDS.1;
+    let way = |rate| Way {
+        ifindex,
+        next_hop,
+        rate,
+    };
     let ivcs = (0..).zip(IVCS);
     let ivcs: Vec<_> = ivcs
-        .map(|(counters, (ends, rate))| ivc(ends, Way { ifindex, rate }, counters))
+        .map(|(counters, (ends, rate))| ivc(ends, way(rate), counters))
         .collect();
     let mut tables = sender.tables()?;
     tables.set_svcs(&[(ENDPOINTS.1, svc(ENDPOINTS.0, 0, Split::Mtu, &ivcs))])?;

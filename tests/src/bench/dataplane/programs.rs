@@ -177,6 +177,7 @@ fn svcs() -> [(Ipv4Addr, Svc); 4] {
     let links = |ends: Ends, rate: u64| -> Vec<Ivc> {
         let way = Way {
             ifindex: NOWHERE,
+            next_hop: ends.1,
             rate,
         };
         (0..LINKS).map(|at| ivc(ends, way, at)).collect()

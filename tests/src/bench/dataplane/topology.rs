@@ -121,10 +121,11 @@ impl Topology {
     /// Makes the links.
     fn join(&self) -> Result<()> {
         for (number, (name, (near, far))) in (0_u8..).zip(LINKS) {
+            let mac = |side| [2, 0, 0, 0, side, number];
             let end = |netns, side| VethEnd {
                 netns,
                 name,
-                mac: [2, 0, 0, 0, side, number],
+                mac: mac(side),
             };
             let plan = LinkPlan {
                 mtu: LINK_MTU.into(),
@@ -132,6 +133,7 @@ impl Topology {
             Netns::join(end(&self.gateway, 0), end(&self.far, 1), plan)?;
             self.gateway.add_address(name, near, 24)?;
             self.far.add_address(name, far, 24)?;
+            self.gateway.set_neighbour(name, far, mac(1))?;
             // What was steered plainly is routed again, as what has a remote link's address is.
             let route = Route::to((Toward::Plain.address(), 32), name);
             let metric = 1 + u32::from(number);
@@ -163,6 +165,7 @@ impl Topology {
         for (counters, (name, ends)) in (0..).zip(LINKS) {
             let way = Way {
                 ifindex: self.gateway.link_index(name)?,
+                next_hop: ends.1,
                 rate: RATE,
             };
             ivcs.push(ivc(ends, way, counters));

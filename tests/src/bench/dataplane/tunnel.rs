@@ -18,6 +18,8 @@ pub(super) type Ends = (Ipv4Addr, Ipv4Addr);
 pub(super) struct Way {
     /// The link's interface index.
     pub(super) ifindex: u32,
+    /// To whom packets are handed there.
+    pub(super) next_hop: Ipv4Addr,
     /// Bits a second.
     pub(super) rate: u64,
 }
@@ -29,9 +31,11 @@ pub(super) fn ivc((local, remote): Ends, way: Way, counters: u32) -> Ivc {
         local: wire(local),
         remote: wire(remote),
         ifindex: way.ifindex,
+        next_hop: wire(way.next_hop),
         counters,
         mtu: LINK_MTU.into(),
         overhead: 14,
+        unused: 0,
         byte_time,
         rate,
         latency_ns: 10_000_000,
