@@ -142,12 +142,13 @@ impl Sealer {
 
     /// Leaves word in a sealed packet what it is taken for, for the programs.
     pub fn label(packet: &mut [u8], label: Label) {
-        if label == Label::default() {
+        let word = label.identification().to_be_bytes();
+        let before = [packet[4], packet[5]];
+        if word == before {
             return;
         }
-        let word = label.identification().to_be_bytes();
         let mut change = checksum::Change::of(u16::from_ne_bytes([packet[10], packet[11]]));
-        change.replace(0, u16::from_ne_bytes(word));
+        change.replace(u16::from_ne_bytes(before), u16::from_ne_bytes(word));
         packet[4..6].copy_from_slice(&word);
         packet[10..12].copy_from_slice(&change.checksum().to_ne_bytes());
     }

@@ -35,7 +35,7 @@ const TOO_FAST: f64 = 2.0;
 const STEPS: (f64, f64) = (0.05, 1.0);
 /// An IVC of which nothing is known is taken to carry this part of what the bonded ones do, until flows have found out.
 const ASSUMED: f64 = 0.25;
-/// An IVC that loses more than this by chance is of no use for a flow that goes by it alone, as nobody notices what is lost; and a flow that is there
+/// An IVC that loses more than this by chance is of no use for a flow that goes by it alone, unless what is lost is sent again; and a flow that is there
 /// leaves if it is more than this: what was lost because a queue was full may look like chance for a while.
 const LOSSY: (f64, f64) = (0.002, 0.01);
 /// How many packets may be sent between two that arrive together: the smallest window against replay that gateways have unless configured otherwise has 4096.
@@ -57,6 +57,15 @@ impl<K: Ord> Default for Places<K> {
         Self {
             bonded: None,
             others: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord> Places<K> {
+    /// What is lost by chance is sent again, and so means nothing.
+    pub fn forgive(&mut self) {
+        for place in self.others.values_mut() {
+            place.random = 0.0;
         }
     }
 }

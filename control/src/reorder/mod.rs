@@ -24,7 +24,7 @@ mod tests;
 use std::{collections::VecDeque, ops::AddAssign, time::Duration};
 
 use self::{
-    apart::Apart,
+    apart::{Apart, Taken},
     asks::{Asks, HESITATION, Patience},
     auto::Auto,
     flows::Flows,
@@ -183,8 +183,8 @@ impl<P> Resequencer<P> {
     /// Takes a packet, and hands on what goes to its destination now, in this order.
     pub fn push(&mut self, terms: Terms, arrival: Arrival, packet: P, mut deliver: impl FnMut(P)) {
         self.now = arrival.time;
-        if self.apart.take(arrival.number) {
-            self.figures.apart += 1;
+        if let Some(taken) = self.apart.take(arrival.number, arrival.slot) {
+            self.came_apart(terms, &taken);
             self.pass(arrival.kin, packet, &mut deliver);
             return;
         }
@@ -229,14 +229,31 @@ impl<P> Resequencer<P> {
         self.release_settled_before(u64::MAX, &mut deliver);
     }
 
-    /// Takes note of packets that go apart from the others, by the lower halves of their numbers: nobody waits for them, nor they for anybody.
-    pub fn part(&mut self, numbers: impl Iterator<Item = u32>, mut deliver: impl FnMut(P)) {
+    /// Takes note of packets that go apart from the others by a lane of their own, by the lower halves of their numbers: nobody waits for them, nor they for
+    /// anybody.
+    pub fn part(
+        &mut self,
+        lane: u8,
+        numbers: impl Iterator<Item = u32>,
+        mut deliver: impl FnMut(P),
+    ) {
         for number in numbers {
             if let Some(number) = self.gaps.void(number) {
-                self.apart.tell(number);
+                self.apart.tell(lane, number);
             }
         }
         self.release_settled_before(u64::MAX, &mut deliver);
+    }
+
+    /// Takes note of a packet that went apart, and asks for those that it has overtaken: its lane has lost them.
+    fn came_apart(&mut self, terms: Terms, taken: &Taken) {
+        self.figures.apart += 1;
+        self.figures.mended += u64::from(taken.was_lost);
+        if terms.resend.is_some() && terms.policy != Resequence::Off {
+            let before = self.wanted.len();
+            self.wanted.extend(self.apart.lost(taken));
+            self.figures.asked += (self.wanted.len() - before) as u64;
+        }
     }
 
     /// Takes note of a packet's number. Returns what it means, and whether order is to be kept.

@@ -84,7 +84,7 @@ fn what_goes_apart_holds_up_nobody() {
         // Every fourth goes by a link that is as late as a thousand packets take.
         if number % 4 == 3 {
             let low = u32::try_from(number).unwrap();
-            resequencer.part(std::iter::once(low), |number| out.push(number));
+            resequencer.part(0, std::iter::once(low), |number| out.push(number));
         } else {
             resequencer.push(ON, other(number, 0, ms(number)), number, |number| {
                 out.push(number);

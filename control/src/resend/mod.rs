@@ -11,4 +11,4 @@ mod word;
 
 pub use gate::Gate;
 pub use ring::{Again, Ring};
-pub use word::{Kind, MOST_NUMBERS, MOST_RUNS, Malformed, Run, Word};
+pub use word::{Kind, LANES, MOST_NUMBERS, MOST_RUNS, Malformed, Run, Word};

@@ -2,12 +2,28 @@
 
 use std::{ops::Range, time::Duration};
 
-/// How many bytes are kept of an SA: a quarter of a second at 130 Mbit/s.
-const BYTES: usize = 4 << 20;
-/// How many packets; a power of two.
-const PLACES: usize = 8_192;
-/// What is older nobody wants any more.
-const OLDEST: Duration = Duration::from_millis(400);
+/// How much is kept of an SA.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    bytes: usize,
+    /// How many packets; a power of two.
+    places: usize,
+    /// What is older nobody wants any more.
+    oldest: Duration,
+}
+
+/// Of what goes by the bonded links: a quarter of a second at 130 Mbit/s.
+const BONDED: Extent = Extent {
+    bytes: 4 << 20,
+    places: 8_192,
+    oldest: Duration::from_millis(400),
+};
+/// Of what goes by links that are further away, a part of all numbers: two thirds of a second at 100 Mbit/s.
+const APART: Extent = Extent {
+    bytes: 8 << 20,
+    places: 32_768,
+    oldest: Duration::from_millis(1_500),
+};
 /// How often a packet is sent again at most.
 const TIMES: u8 = 2;
 /// One byte may be sent again for so many that are sent.
@@ -15,9 +31,10 @@ const SHARE: usize = 5;
 /// And so many at once, as when a link has failed.
 const BURST: usize = 512 << 10;
 
-/// The sealed packets that were sent lately by an SA. Nothing is allocated after [`Ring::new`].
+/// The sealed packets that were sent lately by an SA. Nothing is allocated once it is made.
 #[derive(Debug)]
 pub struct Ring {
+    extent: Extent,
     bytes: Box<[u8]>,
     places: Box<[Place]>,
     /// How many bytes have been laid down since the beginning, gaps at the end included.
@@ -50,29 +67,47 @@ pub enum Again {
 }
 
 impl Ring {
-    /// Makes an empty one.
+    /// Makes an empty one for what goes by the bonded links.
     #[must_use]
     pub fn new() -> Self {
+        Self::of(BONDED)
+    }
+
+    /// Makes an empty one for what goes by links that are further away.
+    #[must_use]
+    pub fn apart() -> Self {
+        Self::of(APART)
+    }
+
+    fn of(extent: Extent) -> Self {
         Self {
-            bytes: vec![0; BYTES].into(),
-            places: vec![Place::default(); PLACES].into(),
+            extent,
+            bytes: vec![0; extent.bytes].into(),
+            places: vec![Place::default(); extent.places].into(),
             head: 0,
             credit: BURST,
         }
     }
 
-    /// Keeps a packet that was sent; `number` is the lower half of its sequence number.
-    pub fn keep(&mut self, number: u32, packet: &[u8], now: Duration) {
-        let mut at = offset(self.head);
-        if at + packet.len() > BYTES {
-            self.head += (BYTES - at) as u64;
+    fn place(&self, number: u32) -> usize {
+        number as usize % self.extent.places
+    }
+
+    fn offset(&self, head: u64) -> usize {
+        usize::try_from(head % self.extent.bytes as u64).unwrap_or_default()
+    }
+
+    /// Keeps a packet that was sent; `number` is the lower half of its sequence number. Returns where it lies, unless it is too long.
+    pub fn keep(&mut self, number: u32, packet: &[u8], now: Duration) -> Option<&mut [u8]> {
+        let mut at = self.offset(self.head);
+        if at + packet.len() > self.extent.bytes {
+            self.head += (self.extent.bytes - at) as u64;
             at = 0;
         }
-        let Some(room) = self.bytes.get_mut(at..at + packet.len()) else {
-            return;
-        };
+        let place = self.place(number);
+        let room = self.bytes.get_mut(at..at + packet.len())?;
         room.copy_from_slice(packet);
-        self.places[place(number)] = Place {
+        self.places[place] = Place {
             number,
             at: self.head,
             length: packet.len(),
@@ -81,16 +116,18 @@ impl Ring {
         };
         self.head += packet.len() as u64;
         self.credit = (self.credit + packet.len() / SHARE).min(BURST);
+        Some(room)
     }
 
     /// Takes a packet that is to be sent again.
     pub fn take(&mut self, number: u32, now: Duration) -> Again {
-        let found = &mut self.places[place(number)];
+        let place = self.place(number);
+        let found = &mut self.places[place];
         let there = found.length > 0
             && found.number == number
             // What came later lies over it.
-            && self.head - found.at <= BYTES as u64
-            && now.saturating_sub(found.since) < OLDEST;
+            && self.head - found.at <= self.extent.bytes as u64
+            && now.saturating_sub(found.since) < self.extent.oldest;
         if !there {
             return Again::Gone;
         }
@@ -102,8 +139,9 @@ impl Ring {
         };
         self.credit = left;
         found.times += 1;
-        let at = offset(found.at);
-        Again::Goes(at..at + found.length)
+        let (at, length) = (found.at, found.length);
+        let at = self.offset(at);
+        Again::Goes(at..at + length)
     }
 
     /// The packet that [`Ring::take`] has found.
@@ -117,14 +155,6 @@ impl Default for Ring {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn offset(head: u64) -> usize {
-    usize::try_from(head % BYTES as u64).unwrap_or_default()
-}
-
-fn place(number: u32) -> usize {
-    number as usize % PLACES
 }
 
 #[cfg(test)]
@@ -160,7 +190,7 @@ mod tests {
         assert_eq!(taken(&mut ring, 0, NOW), Some(packet(0, 100)));
         assert_eq!(ring.take(0, NOW), Again::Went);
         ring.keep(1, &packet(1, 100), NOW);
-        assert_eq!(ring.take(1, NOW + OLDEST), Again::Gone);
+        assert_eq!(ring.take(1, NOW + BONDED.oldest), Again::Gone);
         assert_eq!(ring.take(1 + 8_192, NOW), Again::Gone);
     }
 
@@ -203,7 +233,7 @@ mod tests {
                 if let Some(found) = found {
                     prop_assert_eq!(found, packet(number, *length));
                 } else {
-                    prop_assert!(bytes > BYTES - 66_000, "{} is gone after {}", step, bytes);
+                    prop_assert!(bytes > BONDED.bytes - 66_000, "{} is gone after {}", step, bytes);
                 }
             }
         }

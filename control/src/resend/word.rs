@@ -5,6 +5,8 @@
 //!  ├ "wity" ┼ version ┼ kind ┼ count ┼ SPI ─┼ first ─┼ length ┼ first …
 //! ```
 //!
+//! `kind` is 1 for [`Kind::Wanted`], 2 for [`Kind::Gone`], and 16 more than the lane for [`Kind::Apart`].
+//!
 //! All big-endian. It is the payload of an ESP packet whose next header says that there is none (RFC 4303 section 2.6), which every other
 //! implementation discards. `count` runs follow, each of `length` numbers from `first` on: the lower halves of the sequence numbers of
 //! packets of the SA with this SPI. Runs are in the order of their numbers and do not overlap.
@@ -17,6 +19,10 @@ pub const MOST_NUMBERS: usize = 1_024;
 const MAGIC: [u8; 4] = *b"wity";
 const VERSION: u8 = 1;
 const HEADER: usize = 12;
+/// The kind of what goes apart by the first lane.
+const APART: u8 = 16;
+/// How many lanes there are.
+pub const LANES: u8 = 16;
 const RUN: usize = 6;
 
 /// What a word says of packets.
@@ -26,8 +32,30 @@ pub enum Kind {
     Wanted,
     /// Whoever sends by the SA will not send them.
     Gone,
-    /// Whoever sends by the SA has sent them by another way, so that they come later, and nobody is to wait for them.
-    Apart,
+    /// Whoever sends by the SA has sent them by another way, so that they come later, and nobody is to wait for them. What goes by one lane comes
+    /// in the order of its numbers; lanes are numbered from 0, below [`LANES`].
+    Apart(u8),
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Wanted => 1,
+            Self::Gone => 2,
+            Self::Apart(lane) => APART + lane % LANES,
+        }
+    }
+
+    fn read(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Wanted),
+            2 => Some(Self::Gone),
+            _ => {
+                let lane = code.checked_sub(APART).filter(|lane| *lane < LANES);
+                lane.map(Self::Apart)
+            }
+        }
+    }
 }
 
 /// Numbers that follow each other.
@@ -142,13 +170,8 @@ impl Word {
     pub fn write(&self, room: &mut [u8]) -> Option<usize> {
         let length = HEADER + self.runs.len() * RUN;
         let (header, rest) = room.get_mut(..length)?.split_at_mut(HEADER);
-        let kind = match self.kind {
-            Kind::Wanted => 1,
-            Kind::Gone => 2,
-            Kind::Apart => 3,
-        };
         header[..4].copy_from_slice(&MAGIC);
-        header[4..6].copy_from_slice(&[VERSION, kind]);
+        header[4..6].copy_from_slice(&[VERSION, self.kind.code()]);
         let count = u16::try_from(self.runs.len()).ok()?;
         header[6..8].copy_from_slice(&count.to_be_bytes());
         header[8..].copy_from_slice(&self.spi.to_be_bytes());
@@ -173,12 +196,7 @@ impl Word {
         if version != VERSION {
             return Err(Malformed::Version(version));
         }
-        let kind = match kind {
-            1 => Kind::Wanted,
-            2 => Kind::Gone,
-            3 => Kind::Apart,
-            _ => return Err(Malformed::Other),
-        };
+        let kind = Kind::read(kind).ok_or(Malformed::Other)?;
         let count = usize::from(u16::from_be_bytes([high, low]));
         if count > MOST_RUNS || rest.len() != count * RUN {
             return Err(Malformed::Length);
@@ -220,9 +238,10 @@ mod tests {
 
     prop_compose! {
         fn word()(
-            wanted: bool, spi: u32, first: u32, steps in prop::collection::vec(prop_oneof![Just(1_u32), 1_u32..1_000], 0..1_500),
+            kind in prop_oneof![Just(Kind::Wanted), Just(Kind::Gone), (0..LANES).prop_map(Kind::Apart)],
+            spi: u32, first: u32, steps in prop::collection::vec(prop_oneof![Just(1_u32), 1_u32..1_000], 0..1_500),
         ) -> (Word, Vec<u32>) {
-            let mut word = Word::new(if wanted { Kind::Wanted } else { Kind::Gone }, spi);
+            let mut word = Word::new(kind, spi);
             let mut number = first;
             let mut numbers = Vec::new();
             for step in steps {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     lab::Lab,
     peers::between_hosts,
+    shape::Loss,
     site_config::TunnelSpec,
     traffic::{
         bulk::Bulk,
@@ -18,10 +19,10 @@ use crate::{
     },
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario::anywhere(
-    "flows_of_their_own_fill_a_link_that_is_far_away",
-    fill,
-)];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::anywhere("flows_of_their_own_fill_a_link_that_is_far_away", fill),
+    Scenario::native("what_a_link_loses_that_is_far_away_is_sent_again", lossy),
+];
 
 /// In kbit/s, and milliseconds.
 const LINKS: [(u64, u64); 3] = [(4_000, 10), (4_000, 15), (3_000, 250)];
@@ -33,6 +34,11 @@ const MEASURED: Duration = Duration::from_secs(6);
 const NEAR: f64 = 8e6 * 1406.0 / 1514.0;
 /// All but one ping in ten take no longer: three quarters of what one by the far link would.
 const AT_MOST: Duration = Duration::from_millis(200);
+
+/// Faster links, of which the last loses some, and what they are to carry more than the near ones do.
+const FASTER: [(u64, u64); 3] = [(15_000, 10), (15_000, 15), (15_000, 150)];
+const LOSS: f64 = 0.01;
+const MORE: f64 = 1.2;
 
 /// How often it is tried: flows share 256 places, and once in a hundred times pings have that of a stream which the far link has for its own.
 const ATTEMPTS: u32 = 2;
@@ -58,6 +64,32 @@ fn fill(_: Ipsec) -> Result<()> {
             }
         }
         bail!("pings wait for the far link")
+    })
+}
+
+/// Of one packet in a hundred lost on its way of 300 ms and back a stream recovers so slowly that it would leave the far link idle.
+fn lossy() -> Result<()> {
+    let spec = TunnelSpec {
+        stated: false,
+        ..TunnelSpec::default()
+    };
+    play(Lab::paired(&links(&FASTER)), &spec, |stage| {
+        let far = stage.lab.site("a")?.link("wan2")?;
+        let (mut up, down) = far.shapes();
+        up.loss = Loss::Independent(LOSS);
+        far.set_shape(up, down)?;
+        let (rate, _) = measured(stage)?;
+        let near = NEAR * 15.0 / 4.0;
+        println!(
+            "    {:.2} Mbit/s, the near links carry {:.2}",
+            rate / 1e6,
+            near / 1e6
+        );
+        ensure!(
+            rate > MORE * near,
+            "{rate} of {near} bit/s that the near links carry"
+        );
+        Ok(())
     })
 }
 

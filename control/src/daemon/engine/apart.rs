@@ -14,34 +14,57 @@ use super::{
 use crate::{kernel::esp::BATCH, resend::Kind};
 
 /// Flows of a tunnel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::daemon) struct FlowSet {
     policies: Policies,
-    flows: [u64; FLOWS as usize / 64],
+    /// The lane by which each goes, if it does.
+    lanes: [Option<u8>; FLOWS as usize],
+    /// One that does not.
+    other: u8,
+}
+
+impl Default for FlowSet {
+    fn default() -> Self {
+        Self {
+            policies: Policies::default(),
+            lanes: [None; FLOWS as usize],
+            other: 0,
+        }
+    }
 }
 
 impl FlowSet {
-    /// Flows of a tunnel whose classes have these policies.
-    pub(in crate::daemon) fn new(policies: Policies, flows: impl Iterator<Item = u8>) -> Self {
+    /// Flows of a tunnel whose classes have these policies, each with the lane by which it goes: what goes by one stays in order.
+    pub(in crate::daemon) fn new(
+        policies: Policies,
+        flows: impl Iterator<Item = (u8, u8)>,
+    ) -> Self {
         let mut set = Self {
             policies,
             ..Self::default()
         };
-        for flow in flows {
-            set.flows[usize::from(flow) / 64] |= 1 << (flow % 64);
+        for (flow, lane) in flows {
+            set.lanes[usize::from(flow)] = Some(lane);
         }
+        let others = (0..=u8::MAX).zip(&set.lanes);
+        let other = others.rev().find(|(_, lane)| lane.is_none());
+        set.other = other.map_or(0, |(flow, _)| flow);
         set
     }
 
     fn is_empty(&self) -> bool {
-        self.flows == [0; _]
+        self.lanes == [None; _]
     }
 
-    /// Whether a packet with a label goes with one of them.
-    fn has(&self, label: Label) -> bool {
-        let flow = label.flow();
-        let of_one = self.flows[(flow / 64) as usize] >> (flow % 64) & 1 != 0;
-        of_one && self.policies.policy(label) == Policy::Aggregate
+    /// By which lane a packet with a label goes, if it goes with one of them.
+    fn lane(&self, label: Label) -> Option<u8> {
+        let lane = self.lanes[label.flow() as usize]?;
+        (self.policies.policy(label) == Policy::Aggregate).then_some(lane)
+    }
+
+    /// The label of the same class with which a packet does not.
+    fn beside(&self, label: Label) -> Label {
+        Label::new(label.class(), self.other.into())
     }
 }
 
@@ -54,8 +77,8 @@ pub(in crate::daemon) struct ApartFlows {
 
 impl ApartFlows {
     /// Learns which flows of a tunnel do.
-    pub(in crate::daemon) fn set(&self, remote: Ipv4Addr, flows: FlowSet) {
-        if self.of.put(remote, flows) {
+    pub(in crate::daemon) fn set(&self, remote: Ipv4Addr, flows: &FlowSet) {
+        if self.of.put(remote, *flows) {
             self.look();
         }
     }
@@ -72,26 +95,32 @@ impl ApartFlows {
         self.any.store(any, Relaxed);
     }
 
-    /// Has the other sides told which of no more than [`BATCH`] sealed packets, of which the identification still says what they were taken for, go apart.
-    /// Returns which do.
+    /// Has the other sides told which of no more than [`BATCH`] sealed packets that were not refused, of which the identification still says what they were taken for, go apart.
+    /// Of those that do, returns the label with which they would not.
     pub(super) fn tell<'p>(
         &self,
-        packets: impl Iterator<Item = &'p [u8]>,
+        packets: impl Iterator<Item = (&'p [u8], bool)>,
         words: &mut Words,
-    ) -> [bool; BATCH] {
-        let mut apart = [false; BATCH];
+    ) -> [Option<Label>; BATCH] {
+        let mut apart = [None; BATCH];
         if !self.any.load(Relaxed) {
             return apart;
         }
         let known = self.of.get();
-        for (packet, apart) in packets.zip(&mut apart) {
+        for ((packet, refused), apart) in packets.zip(&mut apart) {
+            if refused {
+                continue;
+            }
             let Some(headers) = Headers::read(packet) else {
                 continue;
             };
-            let flows = known.get(&headers.remote);
-            *apart = flows.is_some_and(|flows| flows.has(headers.label));
-            if *apart {
-                words.add(headers.remote, Kind::Apart, headers.spi, headers.number);
+            let Some(flows) = known.get(&headers.remote) else {
+                continue;
+            };
+            if let Some(lane) = flows.lane(headers.label) {
+                *apart = Some(flows.beside(headers.label));
+                let kind = Kind::Apart(lane);
+                words.add(headers.remote, kind, headers.spi, headers.number);
             }
         }
         apart
@@ -119,23 +148,30 @@ mod tests {
         let policies = Policies::new(Policy::Aggregate, &[Policy::Sticky]);
         let told = |label| {
             let mut words = Words::default();
-            let [told, ..] = apart.tell([&*packet(label, 77)].into_iter(), &mut words);
-            let runs: Vec<_> = words
+            let [beside, ..] = apart.tell([(&*packet(label, 77), false)].into_iter(), &mut words);
+            let said = words
                 .iter()
-                .flat_map(|(_, word)| word.runs())
-                .map(|run| run.first)
-                .collect();
-            assert_eq!(runs, if told { vec![77] } else { vec![] });
-            told
+                .map(|(_, word)| (word.kind(), word.runs()[0].first));
+            let said: Vec<_> = said.collect();
+            if let Some(beside) = beside {
+                assert_eq!(said, [(Kind::Apart(6), 77)]);
+                assert_eq!((beside.class(), beside.flow()), (label.class(), 255));
+            } else {
+                assert_eq!(said, []);
+            }
+            beside.is_some()
         };
         assert!(!told(Label::new(0, 200)));
-        apart.set(REMOTE, FlowSet::new(policies, [3, 200].into_iter()));
+        apart.set(
+            REMOTE,
+            &FlowSet::new(policies, [(3, 6), (200, 6)].into_iter()),
+        );
         assert!(told(Label::new(0, 200)) && told(Label::new(0, 3)));
         assert!(!told(Label::new(0, 4)));
         assert!(!told(Label::new(1, 200)), "it goes where its class does");
-        apart.set(REMOTE, FlowSet::new(policies, std::iter::empty()));
+        apart.set(REMOTE, &FlowSet::new(policies, std::iter::empty()));
         assert!(!told(Label::new(0, 200)));
-        apart.set(REMOTE, FlowSet::new(policies, [3].into_iter()));
+        apart.set(REMOTE, &FlowSet::new(policies, [(3, 6)].into_iter()));
         apart.retain(|_| false);
         assert!(!told(Label::new(0, 3)));
     }

@@ -239,10 +239,10 @@ impl<'s> Inward<'s> {
         match word.kind() {
             Kind::Wanted => self.wanted.push((by.remote, word)),
             // It must be of the same tunnel.
-            Kind::Gone | Kind::Apart if table.remote(word.spi()) == Some(by.remote) => {
+            Kind::Gone | Kind::Apart(_) if table.remote(word.spi()) == Some(by.remote) => {
                 order.excuse(&word, &mut self.out);
             }
-            Kind::Gone | Kind::Apart => {}
+            Kind::Gone | Kind::Apart(_) => {}
         }
     }
 

@@ -104,7 +104,7 @@ impl Order {
         let deliver = |packet| out.push(packet);
         match word.kind() {
             Kind::Gone => packets.void(numbers, deliver),
-            Kind::Apart => packets.part(numbers, deliver),
+            Kind::Apart(lane) => packets.part(lane, numbers, deliver),
             Kind::Wanted => {}
         }
     }

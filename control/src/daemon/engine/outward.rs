@@ -158,11 +158,11 @@ impl<'s> Outward<'s> {
         refused.fill(false);
         let note = |at: usize| refused[at] = true;
         let stuck = self.way.send(device, sealed.len(), packet, note);
-        // What goes apart nobody can tell to be lost, so it is not kept.
-        let apart = (shared.ties.apart).tell((0..sealed.len()).map(packet), words);
-        let kept = (0..sealed.len()).filter(|at| !apart[*at]);
-        let kept = kept.map(|at| (packet(at), refused[at]));
-        shared.ties.repair.keep(kept, shared.now(), words);
+        let sent = (0..sealed.len()).map(|at| (packet(at), refused[at]));
+        let beside = shared.ties.apart.tell(sent.clone(), words);
+        let sent = sent.zip(beside);
+        let sent = sent.map(|((packet, refused), beside)| (packet, refused, beside));
+        shared.ties.repair.keep(sent, shared.now(), words);
         self.way.say(device, words, &shared.outbound);
         sealed.clear();
         self.turn = None;

@@ -15,6 +15,7 @@ use withy_common::label::Label;
 
 use super::{ByRemote, way::Way};
 use crate::{
+    esp::Sealer,
     kernel::esp::BATCH,
     reorder::RoundTrip,
     resend::{Again, Kind, Ring, Word},
@@ -46,6 +47,48 @@ pub(in crate::daemon) struct Repair {
 struct Kept {
     remote: Ipv4Addr,
     ring: Ring,
+    /// Of most tunnels nothing goes apart.
+    apart: Option<Ring>,
+}
+
+impl Kept {
+    fn new(remote: Ipv4Addr) -> Self {
+        Self {
+            remote,
+            ring: Ring::new(),
+            apart: None,
+        }
+    }
+
+    /// Keeps a packet, and with another label, if it has gone apart: that way it went wrong.
+    fn keep(&mut self, number: u32, packet: &[u8], beside: Option<Label>, now: Duration) {
+        match beside {
+            None => {
+                self.ring.keep(number, packet, now);
+            }
+            Some(label) => {
+                let ring = self.apart.get_or_insert_with(Ring::apart);
+                if let Some(packet) = ring.keep(number, packet, now) {
+                    Sealer::label(packet, label);
+                }
+            }
+        }
+    }
+
+    /// Takes a packet that is to be sent again; tells whether it has gone apart.
+    fn take(&mut self, number: u32, now: Duration) -> (Again, bool) {
+        match (self.ring.take(number, now), &mut self.apart) {
+            (Again::Gone, Some(apart)) => (apart.take(number, now), true),
+            (again, _) => (again, false),
+        }
+    }
+
+    fn packet(&self, (apart, range): &(bool, Range<usize>)) -> &[u8] {
+        match &self.apart {
+            Some(ring) if *apart => ring.packet(range),
+            _ => self.ring.packet(range),
+        }
+    }
 }
 
 /// Words to be said, with the remote endpoint of the tunnel in which that is.
@@ -58,7 +101,7 @@ impl Words {
         let same = |(to, word): &(Ipv4Addr, Word)| {
             *to == remote && word.kind() == kind && word.spi() == spi
         };
-        if let Some((_, word)) = self.0.last_mut().filter(|last| same(last))
+        if let Some((_, word)) = self.0.iter_mut().rev().find(|said| same(said))
             && word.add(number)
         {
             return;
@@ -147,10 +190,11 @@ impl Repair {
         self.keeps.load(Relaxed) && keeps(&self.agreed.get(), remote)
     }
 
-    /// Keeps sealed packets that were sent, as far as that is agreed, and has the other side told of those that were refused.
+    /// Keeps sealed packets that were sent, as far as that is agreed, and has the other side told of those that were refused. Of those that have gone
+    /// apart it is known with which label they would not have.
     pub(super) fn keep<'p>(
         &self,
-        packets: impl Iterator<Item = (&'p [u8], bool)>,
+        packets: impl Iterator<Item = (&'p [u8], bool, Option<Label>)>,
         now: Duration,
         words: &mut Words,
     ) {
@@ -159,7 +203,7 @@ impl Repair {
         }
         let mut kept = self.kept();
         let agreed = self.agreed();
-        for (packet, refused) in packets {
+        for (packet, refused, beside) in packets {
             let Some(headers) = Headers::read(packet) else {
                 continue;
             };
@@ -176,11 +220,8 @@ impl Repair {
                 words.add(remote, Kind::Gone, spi, number);
                 continue;
             }
-            let of_sa = kept.entry(spi).or_insert_with(|| Kept {
-                remote,
-                ring: Ring::new(),
-            });
-            of_sa.ring.keep(number, packet, now);
+            let of_sa = kept.entry(spi).or_insert_with(|| Kept::new(remote));
+            of_sa.keep(number, packet, beside, now);
         }
     }
 
@@ -196,12 +237,13 @@ impl Repair {
         let mut all = self.kept();
         let mut kept = all.get_mut(&wanted.spi());
         kept = kept.filter(|kept| kept.remote == remote);
-        let mut found: Vec<(u32, Range<usize>)> = Vec::new();
+        let mut found: Vec<(u32, (bool, Range<usize>))> = Vec::new();
         let mut gone = Vec::new();
         for number in wanted.runs().iter().flat_map(|run| run.numbers()) {
-            let again = kept.as_mut().map(|kept| kept.ring.take(number, now));
-            match again.unwrap_or(Again::Gone) {
-                Again::Goes(range) => found.push((number, range)),
+            let again = kept.as_mut().map(|kept| kept.take(number, now));
+            let (again, apart) = again.unwrap_or((Again::Gone, false));
+            match again {
+                Again::Goes(range) => found.push((number, (apart, range))),
                 Again::Gone => gone.push(number),
                 Again::Went => {}
             }
@@ -209,7 +251,7 @@ impl Repair {
         let (known, mut stuck) = (gone.len(), 0);
         if let Some(kept) = kept {
             for batch in found.chunks(BATCH) {
-                let packet = |at: usize| kept.ring.packet(&batch[at].1);
+                let packet = |at: usize| kept.packet(&batch[at].1);
                 stuck += way.send(device, batch.len(), packet, |at| gone.push(batch[at].0));
             }
         }
@@ -256,7 +298,7 @@ mod tests {
         let mut words = Words::default();
         let packets = packets
             .iter()
-            .map(|(packet, refused)| (&packet[..], *refused));
+            .map(|(packet, refused)| (&packet[..], *refused, None));
         repair.keep(packets, NOW, &mut words);
         words
     }
@@ -294,6 +336,23 @@ mod tests {
         // What the device refuses when it is sent again is gone, too.
         assert_eq!(gone(&repair, REMOTE, &[5, 6, 9]), (vec![5, 6, 9], 1));
         assert_eq!(repair.sent(), 0);
+    }
+
+    #[test]
+    fn what_went_apart_goes_again_beside_it() {
+        let mut kept = Kept::new(REMOTE);
+        let mut labelled = packet(REMOTE, 6);
+        Sealer::label(&mut labelled, Label::new(2, 77));
+        kept.keep(6, &labelled, Some(Label::new(2, 255)), NOW);
+        kept.keep(7, &labelled, None, NOW);
+        let mut again = |number| match kept.take(number, NOW + Duration::from_secs(1)) {
+            (Again::Goes(range), apart) => Some(kept.packet(&(apart, range)).to_vec()),
+            _ => None,
+        };
+        let mut beside = packet(REMOTE, 6);
+        Sealer::label(&mut beside, Label::new(2, 255));
+        assert_eq!(again(6), Some(beside), "which takes longer");
+        assert_eq!(again(7), None);
     }
 
     #[test]

@@ -191,8 +191,10 @@ impl Gauge {
             let steering = Steering::new(&found.plan, tunnel.ways(), now, slot);
             if let Some(apart) = apart {
                 // First, so that the other side waits for none of them.
-                let flows = tunnel.ways().map(|(flow, _)| flow);
-                apart.set(endpoint, FlowSet::new(reading.svc.policies, flows));
+                let lane = |id: &IvcId| u8::try_from(reading.place(plan, id)?).ok();
+                let flows = tunnel.ways();
+                let flows = flows.filter_map(|(flow, id)| Some((flow, lane(id)?)));
+                apart.set(endpoint, &FlowSet::new(reading.svc.policies, flows));
             }
             if let Err(error) = self.svcs.steer(endpoint, steering) {
                 debug!(%error, "cannot steer a tunnel");
@@ -208,6 +210,13 @@ impl Gauge {
             tunnel: *endpoint,
             only: Some(id.clone()),
         })
+    }
+
+    /// Learns whether what is lost of a tunnel's packets is sent again.
+    pub(super) fn is_repaired(&mut self, endpoint: Ipv4Addr, repaired: bool) {
+        if let Some(tunnel) = self.tunnels.get_mut(&endpoint) {
+            tunnel.is_repaired(repaired);
+        }
     }
 
     /// Whether a tunnel's packets are worth keeping.

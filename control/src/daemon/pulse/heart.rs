@@ -231,7 +231,10 @@ impl Heart {
     }
 
     /// Tells the engine what the other side of a tunnel says that it can do, and what this side does.
-    fn agree(&self, plan: &Plan, endpoint: Ipv4Addr, message: &Message, liveness: &Liveness) {
+    fn agree(&mut self, plan: &Plan, endpoint: Ipv4Addr, message: &Message, liveness: &Liveness) {
+        let keeps = self.keeps(plan, endpoint);
+        // Who keeps what it sends asks for what it misses.
+        self.gauge.is_repaired(endpoint, keeps && message.keeps);
         let Some(Ties { repair, .. }) = &self.ties else {
             return;
         };
@@ -246,7 +249,6 @@ impl Heart {
                 least: steps(least),
             }
         });
-        let keeps = self.keeps(plan, endpoint);
         repair.agree(endpoint, Agreed { keeps, round_trip });
     }
 

@@ -43,14 +43,19 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// The place of an IVC in the SVC, if it is one of its.
+    pub(super) fn place(&self, plan: &Plan, id: &IvcId) -> Option<usize> {
+        place(plan, &self.svc, id)
+    }
+
     /// What is known of an IVC, if it is one of the SVC's.
     pub(super) fn seen(&self, plan: &Plan, id: &IvcId) -> Option<Seen> {
-        self.ivcs[place(plan, &self.svc, id)?]
+        self.ivcs[self.place(plan, id)?]
     }
 
     /// The same for what may carry something.
     pub(super) fn usable(&self, plan: &Plan, id: &IvcId) -> Option<Seen> {
-        let place = place(plan, &self.svc, id)?;
+        let place = self.place(plan, id)?;
         (self.svc.ivcs[place].mtu > 0)
             .then(|| self.ivcs[place])
             .flatten()

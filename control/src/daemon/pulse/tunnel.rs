@@ -32,8 +32,9 @@ pub(super) struct Tunnel {
     metered: BTreeSet<IvcId>,
     loads: BTreeMap<IvcId, Load>,
     steered: Option<Duration>,
-    /// Whether packets are worth keeping.
+    /// Whether packets are worth keeping, and whether what is lost is sent again.
     gate: Gate,
+    repaired: bool,
     /// Whether they are worth splitting.
     chooser: Chooser,
     /// How many are sent, and how many of these are split.
@@ -88,6 +89,11 @@ impl Tunnel {
     /// Whether packets are worth keeping.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.gate.is_open()
+    }
+
+    /// Learns whether what is lost is sent again.
+    pub(super) fn is_repaired(&mut self, repaired: bool) {
+        self.repaired = repaired;
     }
 
     /// The other side says whether it pays for an IVC by the byte.
@@ -152,7 +158,10 @@ impl Tunnel {
         let random = estimates.iter().map(|(_, estimate)| estimate.random);
         let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
         self.gate.note(random.fold(0.0, f64::max), rates.sum(), now);
-        let plan = self.bond.plan(presents, counts.burst);
+        let mut plan = self.bond.plan(presents, counts.burst);
+        if self.repaired {
+            plan.places.forgive();
+        }
         self.apart.follow(counts.flows.as_ref(), &plan.places, now);
         let free = |id: &IvcId| free(id) && !self.metered.contains(id);
         let explored = (self.explorer).follow(presents, &plan, free, now);

@@ -312,3 +312,36 @@ fn what_was_sent_again_is_no_reason_to_be_slower() {
         }
     }
 }
+
+/// What a far link loses is asked for when something has come by it that left later, once, and waits for nobody when it comes.
+#[test]
+fn what_goes_apart_and_is_lost_is_asked_for() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let (mut out, mut asked) = (Vec::new(), Vec::new());
+    let mut come = |resequencer: &mut Resequencer<u64>, number, slot| {
+        let arrival = other(number, slot, ms(number));
+        resequencer.push(AUTO, arrival, number, |number| out.push(number));
+        asked.extend(resequencer.take_wanted());
+    };
+    come(&mut resequencer, 100, 0);
+    for (lane, number) in [(0, 101), (1, 102), (0, 103), (1, 104), (0, 105), (1, 106)] {
+        resequencer.part(lane, std::iter::once(number), |_| unreachable!());
+    }
+    // Of one lane 103 is lost, and of the other 104; only the one comes when it is sent again.
+    for (number, slot) in [
+        (107, 0),
+        (101, 1),
+        (102, 2),
+        (105, 1),
+        (106, 2),
+        (103, 0),
+        (108, 0),
+    ] {
+        come(&mut resequencer, number, slot);
+    }
+    assert_eq!(asked, [103, 104]);
+    assert_eq!(out, [100, 107, 101, 102, 105, 106, 103, 108]);
+    let figures = resequencer.figures();
+    assert_eq!((figures.apart, figures.asked, figures.mended), (5, 2, 1));
+    assert_eq!((figures.late, figures.held, figures.missed), (0, 0, 0));
+}
