@@ -166,6 +166,8 @@ pub struct Ivc {
     pub share: u64,
     /// How long packets of flows that have the IVC for themselves may be queued, in nanoseconds.
     pub alone_ns: u64,
+    /// How long the link's own queue may become, in nanoseconds; 0 while it has not been seen to overflow.
+    pub most_ns: u64,
     /// The time between the departures of two bytes, in 1/1024 nanoseconds; 0 where pieces leave as soon as they are ready, because the link
     /// has no queue that would hold them until then, or because it is not known what the link carries.
     pub spacing: u64,
@@ -438,7 +440,7 @@ mod tests {
     #[test]
     fn layouts_have_no_hidden_padding() {
         assert_eq!(SLOT_MASK as usize, MAX_IVCS - 1);
-        assert_eq!(size_of::<Ivc>(), 8 * 4 + 7 * 8);
+        assert_eq!(size_of::<Ivc>(), 8 * 4 + 8 * 8);
         let ivcs = MAX_IVCS * size_of::<Ivc>();
         assert_eq!(size_of::<Svc>(), 12 * 4 + 4 * 8 + ivcs + 256);
         assert_eq!(size_of::<SvcState>(), 8 * (3 + 2 * MAX_IVCS));

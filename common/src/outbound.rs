@@ -77,7 +77,10 @@ pub fn is_early<C: Clocks>(svc: &Svc, clocks: &C, now: u64, random: u32) -> bool
     }
     let slot = (svc.near & SLOT_MASK) as usize;
     let ivc = &svc.ivcs[slot];
-    let most = svc.calm_ns.saturating_sub(ivc.latency_ns);
+    let mut most = svc.calm_ns.saturating_sub(ivc.latency_ns);
+    if ivc.most_ns != 0 && ivc.most_ns < most {
+        most = ivc.most_ns;
+    }
     start(ivc, clocks.read(slot), now) >= most / 2
 }
 

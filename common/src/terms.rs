@@ -132,6 +132,9 @@ impl Terms {
         if self.slots.load() >> slot & 1 == 0 {
             return false;
         }
+        if ivc.most_ns != 0 && queue > ivc.most_ns && self.latest.load() != u64::MAX {
+            return false;
+        }
         let brief = self.brief.load();
         brief == 0 || queue <= brief || queue <= 2 * cost(ivc, FULL)
     }

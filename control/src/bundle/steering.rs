@@ -82,6 +82,7 @@ impl Steering {
             ivc.latency_ns = nanoseconds(term.latency);
             ivc.shift_ns = term.shift.cast_unsigned();
             ivc.alone_ns = nanoseconds(term.alone);
+            ivc.most_ns = term.most.map_or(0, nanoseconds);
             ivc.spacing = match term.leave {
                 Some(leave) if ivc.spacing > 0 => Ivc::pace(leave).0,
                 _ => 0,
@@ -151,6 +152,7 @@ mod tests {
             shift: -3,
             bonded: true,
             alone: Duration::from_nanos(60),
+            most: Some(Duration::from_nanos(50)),
             leave: Some(4_000_000),
         };
         let plan = Plan {
@@ -171,6 +173,7 @@ mod tests {
         assert_eq!(steered.until_ns, 7_000_000_000);
         assert_eq!((steered.calm_ns, steered.brief_ns), (800, 70));
         assert_eq!(steered.ivcs[0].alone_ns, 60);
+        assert_eq!([0, 1].map(|at: usize| steered.ivcs[at].most_ns), [50, 0]);
         assert_eq!(steered.near, 0);
         let ways = [4, 5, 6].map(|flow| steered.way(flow));
         assert_eq!((ways, steered.tells_flows), ([None, Some(0), None], 0));

@@ -31,6 +31,8 @@ const UNKNOWN: (f64, f64) = (0.05, 0.2);
 const UNSURE: f64 = 0.1;
 /// No more than this part of the way to the horizon is taken up because answers are late: the rest is for packets.
 const EXCUSED: f64 = 0.5;
+/// A link that carries this part of all is a large one.
+const LARGE: f64 = 0.2;
 /// The horizon is never further than this, in seconds.
 const FURTHEST: f64 = 10.0;
 /// The shortest and the longest time between two marks while there is load, and how many packets it is at least.
@@ -111,6 +113,8 @@ pub struct Term {
     pub bonded: bool,
     /// How long packets of flows that have the IVC for themselves may be queued.
     pub alone: Duration,
+    /// How long any may be queued, if that is known.
+    pub most: Option<Duration>,
     /// At which rate pieces are to leave, where something holds them until then, in bits per second; none while it is not known what
     /// the link carries.
     pub leave: Option<u64>,
@@ -248,6 +252,7 @@ impl<K: Ord + Clone> Bond<K> {
                 shift: ivc.shift,
                 bonded: self.bonded.has(&key),
                 alone: duration(alone(&ivc, level.least)),
+                most: ivc.room.is_finite().then(|| duration(ivc.room)),
                 leave: ivc.leave.map(bits),
             };
             (key, term)
@@ -320,7 +325,7 @@ struct Level {
     brief: f64,
     /// How long they are queued, as far as answers tell.
     queue: f64,
-    /// How late packets may arrive at most, or some queue overflows.
+    /// How late packets may arrive at most, or the queue of a link overflows that carries much of all: what others have no room for goes by it.
     room: f64,
     /// What those of the bonded IVCs carry of which that is known, in bytes per second.
     sure: f64,
@@ -342,7 +347,8 @@ impl Level {
         let spread = (slowest - least).max(0.0);
         let ends = used.iter().map(|ivc| ivc.latency + ivc.queue - ivc.overdue);
         let packet = most(|ivc| PACKET / ivc.rate, used);
-        let rooms = used.iter().map(|ivc| ivc.latency + ivc.room);
+        let large = used.iter().filter(|ivc| ivc.rate >= LARGE * sum);
+        let rooms = large.map(|ivc| ivc.latency + ivc.room);
         let jitter = 1.3 * most(|ivc| ivc.jitter, used);
         let lossy = used.iter().any(|ivc| ivc.random > LOSSY);
         Self {

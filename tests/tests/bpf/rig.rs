@@ -84,6 +84,7 @@ impl Rig {
                 shift_ns: 0,
                 share: byte_time,
                 alone_ns: 0,
+                most_ns: 0,
                 spacing: 0,
             };
             let key = IvcKey {

@@ -1,5 +1,7 @@
 //! TCP over several links.
 
+use std::time::Duration;
+
 use super::{Model, Outcome, PACED, SECOND, streamed};
 
 fn links(links: &[(f64, u64)]) -> Vec<Model> {
@@ -57,5 +59,25 @@ fn eight_streams_fill_them() {
             assert!(carried >= 0.97, "{name}: {carried}");
             assert!(overtaken <= 10, "{name}: {overtaken}");
         }
+    }
+}
+
+/// What a small link's queue has no room for goes by the others: how long it may be bounds only what waits for that link.
+#[test]
+fn the_queue_of_a_small_link_bounds_no_other() {
+    for paced in PACED {
+        let mut small = Model::new(2.5, 5);
+        // As much as a tenth of a second carries.
+        small.room = 31_000;
+        let models = [small, Model::new(100.0, 60)];
+        let Outcome { world, .. } = streamed(paced, &models, 8, 60, 25);
+        let (horizon, most) = (world.plan.horizon, world.plan.ivcs[&0].most);
+        println!(
+            "paced {paced}: {horizon:?}, {most:?}, {} lost",
+            world.overflowed
+        );
+        assert!(horizon > Duration::from_millis(150), "{horizon:?}");
+        assert!(most.is_some_and(|most| most <= Duration::from_millis(100)));
+        assert!(world.overflowed < 100, "{}", world.overflowed);
     }
 }

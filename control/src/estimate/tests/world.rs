@@ -474,6 +474,7 @@ impl World {
                 rate,
                 latency_ns: term.latency.as_nanos() as u64,
                 shift_ns: term.shift.cast_unsigned(),
+                most_ns: term.most.map_or(0, |most| most.as_nanos() as u64),
                 spacing: match term.leave.filter(|_| self.paced) {
                     Some(leave) => Ivc::pace(leave).0,
                     None => 0,

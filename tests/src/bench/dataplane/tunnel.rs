@@ -42,6 +42,7 @@ pub(super) fn ivc((local, remote): Ends, way: Way, counters: u32) -> Ivc {
         shift_ns: 0,
         share: byte_time,
         alone_ns: 0,
+        most_ns: 0,
         spacing: 0,
     }
 }
