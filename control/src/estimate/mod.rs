@@ -36,8 +36,8 @@
 //! **Together** (`bond`). Packets may be queued as long as the slowest IVC worth waiting for is slower, and 25 ms more (more with
 //! jitter, or where packets take long), and longer for a moment, as the tunnel's `queue` says. How many are marked or dropped before that is decided
 //! as PIE does (`early`). No queue is to
-//! overflow, so what a small IVC has no room for goes by another ([`Term::most`]), and the horizon is no further than the shortest of the large ones' queues. An IVC by which packets would come when the others' queues have overflowed is not
-//! used, but marked, and used again when that changes.
+//! overflow, so what an IVC has no room for goes by another ([`Term::most`]), and the horizon is no further than the shortest queue of those that carry
+//! much. An IVC by which packets would come when the others' queues have overflowed is not used, but marked, and used again when that changes.
 //!
 //! All this is sans-IO: times come with the events. [`Bond::sent`] and [`Bond::reported`] take in what happens, [`Bond::plan`] says with
 //! what the scheduler is to be programmed.

@@ -13,6 +13,8 @@ type Told = Ring<1_024>;
 const SPAN: u64 = Told::BITS;
 /// How many numbers are looked through for lost ones at a time: fewer than come in a round trip, more than others' packets come between two of a lane.
 const LOOK: u64 = 4_096;
+/// So many in a row that come by another IVC are no strays.
+const STRAYS: u32 = 16;
 
 /// The numbers that have been told of and not come yet.
 #[derive(Debug, Default)]
@@ -21,7 +23,8 @@ pub(super) struct Apart {
     lanes: [Option<Lane>; LANES as usize],
 }
 
-#[derive(Debug, Default)]
+/// What goes by one IVC.
+#[derive(Debug)]
 struct Lane {
     /// The highest.
     top: u64,
@@ -32,9 +35,6 @@ struct Lane {
     slot: usize,
     strays: u32,
 }
-
-/// So many in a row that come by another IVC are no strays.
-const STRAYS: u32 = 16;
 
 /// A number that has come.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -95,8 +95,8 @@ impl ApartFlows {
         self.any.store(any, Relaxed);
     }
 
-    /// Has the other sides told which of no more than [`BATCH`] sealed packets that were not refused, of which the identification still says what they were taken for, go apart.
-    /// Of those that do, returns the label with which they would not.
+    /// Has the other sides told which of no more than [`BATCH`] sealed packets go apart; of each it is known whether it was refused, and then it does not. The
+    /// identification still says what packets were taken for. Of those that do, returns the label with which they would not.
     pub(super) fn tell<'p>(
         &self,
         packets: impl Iterator<Item = (&'p [u8], bool)>,
