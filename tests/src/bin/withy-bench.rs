@@ -76,6 +76,9 @@ struct BondingArgs {
     /// What the sets are drawn from: the same seed, the same sets
     #[arg(long, value_name = "S", default_value_t = 1, requires = "random")]
     seed: u64,
+    /// Only the set of this number among those drawn; may be given more than once
+    #[arg(long, value_name = "NUMBER", requires = "random", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    set: Vec<u32>,
     /// Streams at once on the sets
     #[arg(long, value_name = "N", default_value_t = 8, requires = "random", value_parser = clap::value_parser!(u16).range(1..=1000))]
     streams: u16,
@@ -153,8 +156,9 @@ fn measure_bonding(common: &Common, chosen: &BondingArgs) -> Result<ExitCode> {
     if let Some(sets) = chosen.random {
         let findings = random::run(
             &options,
-            random::Draw {
+            &random::Draw {
                 sets: usize::try_from(sets)?,
+                only: chosen.set.clone(),
                 seed: chosen.seed,
                 streams: chosen.streams.into(),
             },
@@ -265,5 +269,7 @@ mod tests {
         assert!(parse("withy-bench bonding --profile lossy --warm-up 0").is_ok());
         assert!(parse("withy-bench bonding --random 5 --profile lossy").is_err());
         assert!(parse("withy-bench bonding --seed 5").is_err());
+        assert!(parse("withy-bench bonding --random 5 --set 2 --set 5").is_ok());
+        assert!(parse("withy-bench bonding --set 2").is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Links drawn at random: what part of them is got, however they are.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -25,10 +25,12 @@ use crate::{
 const USUAL: &str = "withy";
 
 /// How sets are drawn, and what they are measured with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Draw {
     /// How many sets.
     pub sets: usize,
+    /// The numbers of those among them that are measured; all where none is named.
+    pub only: Vec<u32>,
     /// The same seed, the same sets.
     pub seed: u64,
     /// Streams at once.
@@ -71,14 +73,14 @@ struct Distribution {
 ///
 /// # Errors
 ///
-/// No sets are asked for, a system is nobody's, or none could be measured.
-pub fn run(options: &Options, draw: Draw) -> Result<Findings> {
+/// No sets are asked for, or one that is not drawn; a system is nobody's, or none could be measured.
+pub fn run(options: &Options, draw: &Draw) -> Result<Findings> {
     ensure!(draw.sets > 0, "no sets to draw");
     let mut options = options.clone();
     if options.systems.is_empty() {
         options.systems.push(USUAL.to_owned());
     }
-    let sets = sets(draw.seed, draw.sets);
+    let sets = sets(draw)?;
     let profiles: Vec<Profile> = sets
         .iter()
         .map(|set| draw::profile(&set.name, &set.links))
@@ -99,14 +101,21 @@ pub fn run(options: &Options, draw: Draw) -> Result<Findings> {
     })
 }
 
-/// The sets, with the names of their profiles.
-fn sets(seed: u64, count: usize) -> Vec<Set> {
-    let drawn = (1..).zip(draw::sets(seed, count));
-    let named = drawn.map(|(number, links): (u32, _)| Set {
+/// The sets that are measured, with the names of their profiles.
+fn sets(draw: &Draw) -> Result<Vec<Set>> {
+    let mut drawn: BTreeMap<u32, _> = (1..).zip(draw::sets(draw.seed, draw.sets)).collect();
+    if let Some(number) = draw.only.iter().find(|number| !drawn.contains_key(number)) {
+        bail!(
+            "there is no set {number} among {} that are drawn",
+            draw.sets
+        );
+    }
+    drawn.retain(|number, _| draw.only.is_empty() || draw.only.contains(number));
+    let named = drawn.into_iter().map(|(number, links)| Set {
         name: format!("random-{number}"),
         links,
     });
-    named.collect()
+    Ok(named.collect())
 }
 
 fn distributions(report: &Report, load: Load) -> Vec<Distribution> {
@@ -212,6 +221,24 @@ mod tests {
     use super::*;
     use crate::bench::report::{Legend, Machine, Measurement};
 
+    fn draw(sets: usize, only: &[u32]) -> Draw {
+        Draw {
+            sets,
+            only: only.to_vec(),
+            seed: 7,
+            streams: 8,
+        }
+    }
+
+    #[test]
+    fn those_that_are_named_are_as_among_all() {
+        let all = sets(&draw(5, &[])).unwrap();
+        let two = sets(&draw(5, &[4, 2])).unwrap();
+        assert_eq!(two, [all[1].clone(), all[3].clone()]);
+        let none = sets(&draw(5, &[2, 6])).unwrap_err().to_string();
+        assert!(none.contains("no set 6 among 5"), "{none}");
+    }
+
     fn findings() -> Findings {
         let load = Load::Tcp(8);
         let share = |name, value| {
@@ -241,7 +268,7 @@ mod tests {
             distributions: distributions(&report, load),
             report,
             seed: 7,
-            sets: sets(7, 3),
+            sets: sets(&draw(3, &[])).unwrap(),
         }
     }
 
@@ -287,11 +314,6 @@ mod tests {
             systems: Vec::new(),
             peers: "nowhere".into(),
         };
-        let draw = Draw {
-            sets: 0,
-            seed: 1,
-            streams: 8,
-        };
-        assert!(run(&options, draw).is_err());
+        assert!(run(&options, &draw(0, &[])).is_err());
     }
 }
