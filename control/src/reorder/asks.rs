@@ -6,8 +6,8 @@ use super::{RoundTrip, Time, gaps::Gaps};
 
 /// How long a packet may wait at least and at most where what is missing is sent again.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(150));
-/// After which time what is missing before a packet that waits is asked for although an IVC has not passed it.
-pub(super) const HESITATION: Duration = Duration::from_millis(25);
+/// How soon it is asked for once more where nobody knows yet whether there will be an answer: what is lost together is lost within less.
+const BLIND: Duration = Duration::from_millis(8);
 /// How many times are kept apart.
 const MOST: usize = 64;
 
@@ -23,12 +23,16 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// What a round trip allows. Answers take that, and links are not always equally busy.
+    /// What a round trip allows. Answers take that, and links are not always equally busy. Where there is no time to wait for an answer before it is
+    /// asked again, that is done without: of what is asked for once, lossy links lose a part, of that or of the answers, that long streams notice.
     pub(super) fn new(trip: RoundTrip) -> Self {
         let bound = trip.usual * 5 / 2 + Duration::from_millis(20);
+        let bound = bound.clamp(BOUNDS.0, BOUNDS.1);
+        let answer = trip.usual * 5 / 4;
+        let latest = bound.saturating_sub(answer).max(BLIND);
         Self {
-            retry: trip.usual * 5 / 4 + Duration::from_millis(5),
-            bound: bound.clamp(BOUNDS.0, BOUNDS.1),
+            retry: latest.min(answer + Duration::from_millis(5)),
+            bound,
             again: trip.least,
         }
     }
@@ -51,7 +55,7 @@ struct Ask {
 
 impl Ask {
     fn due(&self, patience: &Patience) -> Time {
-        if self.again || patience.retry >= patience.bound {
+        if self.again {
             self.at + patience.bound
         } else {
             self.at + patience.retry

@@ -13,6 +13,8 @@ const WINDOW: u64 = Come::BITS;
 
 /// An IVC that has brought nothing for so long carries nothing just now.
 const QUIET: Duration = Duration::from_millis(100);
+/// One that has brought nothing for so long is not taken to have been given something where it is only asked for what is missing.
+const UNUSED: Duration = Duration::from_secs(1);
 
 /// What the numbers so far say.
 #[derive(Debug)]
@@ -63,7 +65,12 @@ impl Gaps {
         let next = *self.next.get_or_insert(number);
         let place = &mut self.newest[slot % MAX_IVCS];
         *place = Some((place.map_or(number, |(last, _)| last.max(number)), time));
-        let quiet = self.alive(time) < ivcs;
+        let alive = self.heard(time, QUIET);
+        let quiet = if patient {
+            alive < self.heard(time, UNUSED)
+        } else {
+            alive < ivcs
+        };
         let mut given_up = 0;
         if number >= next.saturating_add(WINDOW) {
             given_up += self.give_up_before(number - WINDOW + 1);
@@ -134,11 +141,11 @@ impl Gaps {
         alive.map(|(number, _)| *number).min().unwrap_or_default()
     }
 
-    /// How many IVCs bring something just now.
-    fn alive(&self, now: Time) -> usize {
+    /// How many IVCs have brought something for less than so long.
+    fn heard(&self, now: Time, within: Duration) -> usize {
         let places = self.newest.iter().flatten();
         places
-            .filter(|(_, last)| now.saturating_sub(*last) < QUIET)
+            .filter(|(_, last)| now.saturating_sub(*last) < within)
             .count()
     }
 

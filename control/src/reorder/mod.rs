@@ -16,6 +16,7 @@ mod asks;
 mod auto;
 mod flows;
 mod gaps;
+mod hesitation;
 mod ring;
 mod slack;
 #[cfg(test)]
@@ -25,10 +26,11 @@ use std::{collections::VecDeque, ops::AddAssign, time::Duration};
 
 use self::{
     apart::{Apart, Taken},
-    asks::{Asks, HESITATION, Patience},
+    asks::{Asks, Patience},
     auto::Auto,
     flows::Flows,
     gaps::{Gaps, Seen},
+    hesitation::Hesitation,
     slack::Slack,
 };
 use crate::config::Resequence;
@@ -154,6 +156,7 @@ pub struct Resequencer<P> {
     patience: Option<Patience>,
     asks: Asks,
     slack: Slack,
+    hesitation: Hesitation,
     /// What is to be asked for.
     wanted: Vec<u64>,
     figures: Figures,
@@ -175,6 +178,7 @@ impl<P> Resequencer<P> {
             patience: None,
             asks: Asks::default(),
             slack: Slack::default(),
+            hesitation: Hesitation::default(),
             wanted: Vec::new(),
             figures: Figures::default(),
         }
@@ -299,6 +303,13 @@ impl<P> Resequencer<P> {
         let now = arrival.time;
         if self.asks.is_original(arrival.number, now, patience) {
             self.slack.come(arrival.number, now);
+            let next = self
+                .held
+                .partition_point(|held| held.number < arrival.number);
+            if let Some(next) = self.held.get(next) {
+                let late = now.saturating_sub(next.since);
+                self.hesitation.waited(late, now, patience);
+            }
         }
         if !quiet {
             self.slack.pass(self.gaps.floor(now), now);
@@ -347,7 +358,7 @@ impl<P> Resequencer<P> {
 
     fn mend(&mut self, now: Time, patience: &Patience, deliver: &mut impl FnMut(P)) {
         self.ask_for_lost(now);
-        while let Some((first, due)) = self.hesitation()
+        while let Some((first, due)) = self.hesitates()
             && due <= now
         {
             self.ask_before(first, now);
@@ -362,11 +373,11 @@ impl<P> Resequencer<P> {
     }
 
     /// Before which number everything is asked for, and when, although it may still come.
-    fn hesitation(&self) -> Option<(u64, Time)> {
+    fn hesitates(&self) -> Option<(u64, Time)> {
         let asked = self.asks.end();
         let settled = self.held.partition_point(|held| held.number <= asked);
         let first = self.held.get(settled)?;
-        Some((first.number, first.since + HESITATION))
+        Some((first.number, first.since + self.hesitation.length()))
     }
 
     /// Hands on all that waits.
@@ -388,7 +399,7 @@ impl<P> Resequencer<P> {
     pub fn deadline(&self) -> Option<Time> {
         let held = self.oldest.map(|oldest| oldest + self.bound());
         let asks = self.patience.as_ref().and_then(|patience| {
-            let hesitation = self.hesitation().map(|(_, due)| due);
+            let hesitation = self.hesitates().map(|(_, due)| due);
             let asks = self.asks.deadline(patience, &self.gaps);
             let lost = self
                 .slack

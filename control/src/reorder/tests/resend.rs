@@ -164,12 +164,38 @@ fn what_is_lost_twice_is_asked_for_twice_and_given_up() {
     assert_eq!(world.figures.asked, 1);
 }
 
+/// Where answers take long it is asked twice within the time in which one can come.
+#[test]
+fn from_far_away_it_is_asked_for_twice_at_once() {
+    for (usual, retry) in [(30, 42), (60, 75), (100, 25), (140, 8), (600, 8)] {
+        let usual = ms(usual);
+        let patience = Patience::new(RoundTrip {
+            usual,
+            least: usual,
+        });
+        assert_eq!(patience.retry.as_millis(), retry, "{usual:?}");
+        assert!(patience.retry < patience.bound);
+    }
+}
+
 #[test]
 fn behind_an_ivc_that_says_nothing_it_is_asked_for_soon() {
     let arrivals = [other(0, 0, ms(0)), other(1, 1, ms(0)), other(3, 0, ms(5))];
     let world = World::play(&arrivals, |_| false);
     assert_eq!(world.asked, [(2, ms(30))]);
     assert_eq!(world.out[2..], [(2, ms(30) + ANSWER), (3, ms(30) + ANSWER)]);
+}
+
+#[test]
+fn nobody_hesitates_for_an_ivc_that_is_not_used() {
+    let arrivals = [
+        other(0, 1, ms(0)),
+        other(1, 0, ms(500)),
+        other(2, 0, ms(1_001)),
+        other(4, 0, ms(1_002)),
+    ];
+    let world = World::play(&arrivals, |_| false);
+    assert_eq!(world.asked, [(3, ms(1_002))]);
 }
 
 #[test]
@@ -182,11 +208,33 @@ fn what_is_missing_behind_what_is_waited_for_is_asked_for_soon_too() {
         other(5, 0, ms(6)),
     ];
     let world = World::play(&arrivals, |_| false);
-    let hesitation = HESITATION;
+    let hesitation = hesitation::LEAST;
     assert_eq!(
         world.asked,
         [(2, ms(1) + hesitation), (4, ms(6) + hesitation)]
     );
+}
+
+/// What comes by an IVC that is further away is asked for at first, until it shows when it comes. What is lost still is.
+#[test]
+fn what_is_late_as_a_rule_is_not_asked_for() {
+    let lost = 1_501;
+    let arrivals: Vec<_> = (0..2_000)
+        .filter(|number| *number != lost)
+        .map(|number| {
+            let slot = usize::from(number % 5 == 4);
+            let late = if slot == 1 { 32 } else { 0 };
+            other(number, slot, ms(number + late))
+        })
+        .collect();
+    let world = World::play(&arrivals, |_| false);
+    let asked: Vec<_> = world.asked.iter().map(|(number, _)| *number).collect();
+    assert!(asked.len() < 20, "{asked:?}");
+    assert!(
+        asked.iter().skip_while(|number| **number < 500).eq([&lost]),
+        "{asked:?}"
+    );
+    assert!(numbers(&world.out).into_iter().eq(0..2_000));
 }
 
 #[test]
