@@ -373,7 +373,8 @@ impl Level {
 
     /// How late packets may arrive at the most, if they may be queued longer than they are to be for `burst` seconds.
     fn horizon(&self, burst: f64) -> f64 {
-        (self.spread + self.target + self.allowance + burst).min(self.room.max(self.spread))
+        let least = self.spread + self.target;
+        (least + self.allowance + burst).min(self.room.max(least))
     }
 }
 
@@ -404,4 +405,38 @@ fn bytes(bits: u64) -> f64 {
 )]
 fn bits(bytes: f64) -> u64 {
     (bytes * 8.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets can wait for the slowest link as long as they are to, although others' queues are short.
+    #[test]
+    fn short_queues_bound_no_more_than_bursts() {
+        let ivc = |latency, rate, room| Estimate {
+            rate,
+            pace: rate,
+            leave: None,
+            latency,
+            round_trip: 2.0 * latency,
+            queue: 0.0,
+            overdue: 0.0,
+            shift: 0,
+            room,
+            jitter: 0.0,
+            loss: 0.0,
+            random: 0.0,
+            confidence: Confidence::Measured,
+            stated: false,
+        };
+        let horizon = |room, burst| {
+            let ivcs = [ivc(0.010, 5e6, room), ivc(0.080, 14e6, f64::INFINITY)];
+            let level = Level::of(ivcs.iter(), &ivcs.iter().collect::<Vec<_>>());
+            duration(level.horizon(burst)).as_micros().div_ceil(1_000)
+        };
+        assert_eq!(horizon(0.2, 0.1), 195);
+        assert_eq!(horizon(0.15, 0.1), 150);
+        assert_eq!(horizon(0.06, 0.1), 95);
+    }
 }
