@@ -194,6 +194,7 @@ impl Ivc {
     /// The other side says what it has received; `alone` tells that there is no other IVC.
     pub(super) fn reported(&mut self, received: &Received, present: &Present, alone: bool) {
         let (now, ..) = self.account.note(present);
+        self.rate.doubt(now);
         let newest = self.marks.newest();
         let before = newest.filter(|(_, mark, _)| mark.number < received.number);
         if before.is_some_and(|(.., answer)| precise(received.bytes) < answer.bytes) {

@@ -23,6 +23,10 @@ const OVERFLOW: f64 = 0.05;
 const EASY: f64 = 2.0;
 /// How long after it was first seen it is relied on, in seconds.
 const SETTLES: f64 = 1.0;
+/// What was seen is confirmed if it is seen so much later, in seconds, or by so many packets at once. If it is not, it may have been jitter.
+const CONFIRMED: (f64, f64) = (0.3, 100.0);
+/// After how long what was seen and not confirmed counts for nothing, in seconds.
+const DOUBTED: f64 = 2.0;
 /// After how long without proof the rate counts as old, in seconds.
 const OLD: f64 = 600.0;
 /// For how long it is remembered that a link has carried more, in seconds.
@@ -53,6 +57,7 @@ pub(super) struct Rate {
     proven: Option<f64>,
     /// When it was first seen to be right: what is stated has been for ever.
     known: Option<f64>,
+    confirmed: bool,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,
     /// How long that may be.
@@ -81,6 +86,7 @@ impl Rate {
             stated: cap.is_some(),
             proven: None,
             known: cap.map(|_| f64::NEG_INFINITY),
+            confirmed: cap.is_some(),
             full: None,
             room: Room::default(),
             best: (0.0, 0.0),
@@ -209,7 +215,11 @@ impl Rate {
             };
             self.remember(newest.at);
             self.set(self.value + (rate - self.value) * weight);
-            self.prove(newest.at);
+            let sent = known
+                .marks
+                .get(from)
+                .map_or(0.0, |from| newest.bytes - from.bytes);
+            self.prove(newest.at, sent);
         }
     }
 
@@ -235,16 +245,30 @@ impl Rate {
         };
         let carried = answer.queue < self.noise(known.jitter) && !self.is_full(mark.at);
         if !carried {
-            self.prove(mark.at);
+            self.prove(mark.at, 0.0);
         }
         self.learn_least(known, from, to);
         carried
     }
 
-    fn prove(&mut self, at: f64) {
+    /// So many bytes came through at this rate.
+    fn prove(&mut self, at: f64, bytes: f64) {
         (self.confidence, self.proven) = (Confidence::Measured, Some(at));
-        self.known.get_or_insert(at);
+        let known = *self.known.get_or_insert(at);
+        self.confirmed |= at - known >= CONFIRMED.0 || bytes >= CONFIRMED.1 * PACKET;
         self.stated = false;
+    }
+
+    /// What was seen but once, and not of late, is not known: where nothing more is sent, nothing would ever show that it was wrong.
+    pub(super) fn doubt(&mut self, at: f64) {
+        let long = |since: f64| at - since > DOUBTED;
+        if self.confidence == Confidence::Measured
+            && !self.confirmed
+            && self.proven.is_some_and(long)
+        {
+            self.confidence = Confidence::Unknown;
+            (self.known, self.proven) = (None, None);
+        }
     }
 
     fn raise(&mut self, rate: f64) {
@@ -334,4 +358,39 @@ type Answered<'a> = (&'a Mark, Answer);
 fn pair(marks: &Marks, from: usize, to: usize) -> Option<(Answered<'_>, Answered<'_>)> {
     let (one, two) = (marks.get(from)?, marks.get(to)?);
     Some(((one, one.answer?), (two, two.answer?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How sure a rate is at the end that has been seen at these times, by so many packets.
+    fn seen(cap: Option<f64>, proofs: &[(f64, f64)], end: f64) -> Confidence {
+        let mut rate = Rate::new(cap);
+        for (at, packets) in proofs {
+            rate.set(1e6);
+            rate.prove(*at, packets * PACKET);
+        }
+        let before = rate.value();
+        rate.doubt(end);
+        assert!((rate.value() - before).abs() < 1e-6);
+        rate.confidence()
+    }
+
+    #[test]
+    fn what_was_seen_but_once_is_doubted() {
+        assert_eq!(seen(None, &[(5.0, 20.0)], 6.9), Confidence::Measured);
+        assert_eq!(seen(None, &[(5.0, 20.0)], 7.1), Confidence::Unknown);
+        assert_eq!(
+            seen(None, &[(5.0, 20.0), (5.1, 20.0)], 9.0),
+            Confidence::Unknown
+        );
+        // Again, or by many packets.
+        assert_eq!(
+            seen(None, &[(5.0, 20.0), (5.4, 20.0)], 99.0),
+            Confidence::Measured
+        );
+        assert_eq!(seen(None, &[(5.0, 120.0)], 99.0), Confidence::Measured);
+        assert_eq!(seen(Some(1e6), &[(5.0, 20.0)], 99.0), Confidence::Measured);
+    }
 }

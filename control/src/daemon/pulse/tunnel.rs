@@ -167,12 +167,13 @@ impl Tunnel {
         let explored = (self.explorer).follow(presents, &plan, free, now);
         let explored = explored.cloned();
         let gauged = |(id, estimate): (&IvcId, _)| {
-            trace!(link = %id.1, ?estimate, "known of an IVC");
             let gauged = Gauged {
                 estimate,
                 standing: plan.standing(id)?,
                 flows: self.apart.count(id),
             };
+            let sent = presents.get(id).map(|present| present.bytes);
+            trace!(link = %id.1, ?gauged, sent, "known of an IVC");
             Some((id.clone(), gauged))
         };
         let ivcs: Vec<_> = estimates.into_iter().filter_map(gauged).collect();
