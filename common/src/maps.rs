@@ -272,6 +272,13 @@ impl Ivc {
         fresh(&self.mtu)
     }
 
+    /// Tells whether the link's own queue may be `queue` nanoseconds long.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bears(&self, queue: u64) -> bool {
+        self.most_ns == 0 || queue <= self.most_ns
+    }
+
     /// Returns [`Self::byte_time`] and [`Self::rate`] for a rate in bits per second.
     ///
     /// Rates are clamped to 1 kbit/s to 1 Tbit/s, between which neither value degenerates.

@@ -132,7 +132,7 @@ impl Terms {
         if self.slots.load() >> slot & 1 == 0 {
             return false;
         }
-        if ivc.most_ns != 0 && queue > ivc.most_ns && self.latest.load() != u64::MAX {
+        if !ivc.bears(queue) && self.latest.load() != u64::MAX {
             return false;
         }
         let brief = self.brief.load();

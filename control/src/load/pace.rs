@@ -5,6 +5,11 @@ use withy_common::{
     schedule::{cost, start},
 };
 
+/// How long the queue on an IVC is at most before a packet, in nanoseconds; or else so many packets. What the links carry may not be known yet, and then
+/// they are given several times as much as they carry until that shows.
+const LONGEST: u64 = 40_000_000;
+const FEW: u64 = 2;
+
 /// How many packets of `len` bytes, at most `most`, the scheduler may be given so that it has none arrive later than `limit`
 /// nanoseconds from `now`, where its clocks stand so.
 pub(crate) fn room(
@@ -17,10 +22,16 @@ pub(crate) fn room(
     let mut count = 0;
     while count < most {
         let usable = (0..MAX_IVCS).filter(|slot| svc.ivcs[*slot].mtu >= u32::from(len));
-        let arrivals = usable.map(|slot| {
+        let arrivals = usable.filter_map(|slot| {
             let ivc = &svc.ivcs[slot];
-            let end = start(ivc, clocks[slot], now).saturating_add(cost(ivc, len));
-            (end.saturating_add(ivc.latency_ns), end, slot)
+            let queue = start(ivc, clocks[slot], now);
+            let cost = cost(ivc, len);
+            let end = queue.saturating_add(cost);
+            (ivc.bears(queue) && queue <= LONGEST.max(FEW * cost)).then_some((
+                end.saturating_add(ivc.latency_ns),
+                end,
+                slot,
+            ))
         });
         let Some((_, end, slot)) = arrivals.min().filter(|(arrival, ..)| *arrival <= limit) else {
             break;
@@ -72,6 +83,18 @@ mod tests {
         assert_eq!(count(&svc(&[(8, 0), (16, 10), (8, 100)]), 0, 25), 25 + 30);
         assert_eq!(count(&svc(&[]), 0, 25), 0);
         assert_eq!(count(&svc(&[(8_000, 0)]), 0, 25), 1_000);
+    }
+
+    #[test]
+    fn no_link_is_given_more_than_its_queue_bears() {
+        let mut svc = svc(&[(8, 0), (8, 20)]);
+        assert_eq!(count(&svc, 0, 60), 41 + 40);
+        svc.ivcs[0].most_ns = 19_500_000;
+        assert_eq!(count(&svc, 0, 60), 20 + 40);
+        assert_eq!(count(&svc, 30_000_000, 60), 10);
+        svc.ivcs[0].byte_time *= 80;
+        svc.ivcs[0].most_ns = 0;
+        assert_eq!(count(&svc, 0, 400), 3 + 41);
     }
 
     #[test]
