@@ -55,6 +55,8 @@ pub(super) struct Rate {
     stated: bool,
     /// When it was last seen to be right, or was first wanted: what is stated is as good as seen.
     proven: Option<f64>,
+    /// Whether it has ever been seen to be right.
+    seen: bool,
     /// When it was first seen to be right: what is stated has been for ever.
     known: Option<f64>,
     confirmed: bool,
@@ -85,6 +87,7 @@ impl Rate {
             confidence,
             stated: cap.is_some(),
             proven: None,
+            seen: false,
             known: cap.map(|_| f64::NEG_INFINITY),
             confirmed: cap.is_some(),
             full: None,
@@ -95,8 +98,8 @@ impl Rate {
 
     pub(super) fn value(&self) -> f64 {
         match self.confidence {
-            Confidence::Unknown => self.value.max(self.hope).min(self.cap),
-            Confidence::Measured | Confidence::Old => self.value,
+            Confidence::Unknown if !self.seen => self.value.max(self.hope).min(self.cap),
+            Confidence::Unknown | Confidence::Measured | Confidence::Old => self.value,
         }
     }
 
@@ -255,6 +258,7 @@ impl Rate {
     fn prove(&mut self, at: f64, bytes: f64) {
         (self.confidence, self.proven) = (Confidence::Measured, Some(at));
         let known = *self.known.get_or_insert(at);
+        self.seen = true;
         self.confirmed |= at - known >= CONFIRMED.0 || bytes >= CONFIRMED.1 * PACKET;
         self.stated = false;
     }
