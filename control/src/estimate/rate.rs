@@ -59,6 +59,7 @@ pub(super) struct Rate {
     seen: bool,
     /// When it was first seen to be right: what is stated has been for ever.
     known: Option<f64>,
+    /// Whether it was more than a moment's: see [`Self::doubt`].
     confirmed: bool,
     /// When the link's queue was last found to have been full.
     full: Option<f64>,

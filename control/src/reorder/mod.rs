@@ -303,10 +303,7 @@ impl<P> Resequencer<P> {
         let now = arrival.time;
         if self.asks.is_original(arrival.number, now, patience) {
             self.slack.come(arrival.number, now);
-            let next = self
-                .held
-                .partition_point(|held| held.number < arrival.number);
-            if let Some(next) = self.held.get(next) {
+            if let Some(next) = self.held.get(self.place(arrival.number)) {
                 let late = now.saturating_sub(next.since);
                 self.hesitation.waited(late, now, patience);
             }
@@ -426,11 +423,14 @@ impl<P> Resequencer<P> {
         self.auto.is_on()
     }
 
+    /// Where a number belongs among those that wait.
+    fn place(&self, number: u64) -> usize {
+        self.held.partition_point(|held| held.number < number)
+    }
+
     fn hold(&mut self, arrival: &Arrival, packet: P) {
         self.figures.held += 1;
-        let place = self
-            .held
-            .partition_point(|held| held.number < arrival.number);
+        let place = self.place(arrival.number);
         let held = Held {
             number: arrival.number,
             since: arrival.time,

@@ -77,8 +77,8 @@ struct BondingArgs {
     #[arg(long, value_name = "S", default_value_t = 1, requires = "random")]
     seed: u64,
     /// Only the set of this number among those drawn; may be given more than once
-    #[arg(long, value_name = "NUMBER", requires = "random", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    set: Vec<u32>,
+    #[arg(long, value_name = "NUMBER", requires = "random", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    set: Vec<u16>,
     /// Streams at once on the sets
     #[arg(long, value_name = "N", default_value_t = 8, requires = "random", value_parser = clap::value_parser!(u16).range(1..=1000))]
     streams: u16,
@@ -154,11 +154,12 @@ fn measure_bonding(common: &Common, chosen: &BondingArgs) -> Result<ExitCode> {
         peers: common.peers.clone(),
     };
     if let Some(sets) = chosen.random {
+        let only = chosen.set.iter().copied().map(usize::from);
         let findings = random::run(
             &options,
             &random::Draw {
                 sets: usize::try_from(sets)?,
-                only: chosen.set.clone(),
+                only: only.collect(),
                 seed: chosen.seed,
                 streams: chosen.streams.into(),
             },

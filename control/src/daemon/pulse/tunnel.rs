@@ -172,8 +172,7 @@ impl Tunnel {
                 standing: plan.standing(id)?,
                 flows: self.apart.count(id),
             };
-            let sent = presents.get(id).map(|present| present.bytes);
-            trace!(link = %id.1, ?gauged, sent, "known of an IVC");
+            trace!(link = %id.1, ?gauged, present = ?presents.get(id), "known of an IVC");
             Some((id.clone(), gauged))
         };
         let ivcs: Vec<_> = estimates.into_iter().filter_map(gauged).collect();

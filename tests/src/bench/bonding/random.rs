@@ -1,6 +1,6 @@
 //! Links drawn at random: what part of them is got, however they are.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use anyhow::{Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
@@ -30,7 +30,7 @@ pub struct Draw {
     /// How many sets.
     pub sets: usize,
     /// The numbers of those among them that are measured; all where none is named.
-    pub only: Vec<u32>,
+    pub only: Vec<usize>,
     /// The same seed, the same sets.
     pub seed: u64,
     /// Streams at once.
@@ -103,15 +103,13 @@ pub fn run(options: &Options, draw: &Draw) -> Result<Findings> {
 
 /// The sets that are measured, with the names of their profiles.
 fn sets(draw: &Draw) -> Result<Vec<Set>> {
-    let mut drawn: BTreeMap<u32, _> = (1..).zip(draw::sets(draw.seed, draw.sets)).collect();
-    if let Some(number) = draw.only.iter().find(|number| !drawn.contains_key(number)) {
-        bail!(
-            "there is no set {number} among {} that are drawn",
-            draw.sets
-        );
+    let Draw { sets, only, .. } = draw;
+    if let Some(number) = only.iter().find(|number| !(1..=*sets).contains(number)) {
+        bail!("there is no set {number} among {sets} that are drawn");
     }
-    drawn.retain(|number, _| draw.only.is_empty() || draw.only.contains(number));
-    let named = drawn.into_iter().map(|(number, links)| Set {
+    let drawn = (1..).zip(draw::sets(draw.seed, *sets));
+    let wanted = drawn.filter(|(number, _)| only.is_empty() || only.contains(number));
+    let named = wanted.map(|(number, links)| Set {
         name: format!("random-{number}"),
         links,
     });
@@ -221,7 +219,7 @@ mod tests {
     use super::*;
     use crate::bench::report::{Legend, Machine, Measurement};
 
-    fn draw(sets: usize, only: &[u32]) -> Draw {
+    fn draw(sets: usize, only: &[usize]) -> Draw {
         Draw {
             sets,
             only: only.to_vec(),
