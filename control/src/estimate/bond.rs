@@ -216,8 +216,11 @@ impl<K: Ord + Clone> Bond<K> {
         let hope = self.hope();
         let mut known = BTreeMap::new();
         for (key, ivc) in &mut self.ivcs {
-            ivc.set_hope(hope);
-            if let Some(estimate) = presents.get(key).and_then(|present| ivc.estimate(present)) {
+            let Some(present) = presents.get(key) else {
+                continue;
+            };
+            ivc.set_hope(hope, present);
+            if let Some(estimate) = ivc.estimate(present) {
                 known.insert(key.clone(), estimate);
             }
         }

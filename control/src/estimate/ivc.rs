@@ -118,9 +118,12 @@ impl Ivc {
         self.rate.set_cap(cap);
     }
 
-    /// See [`Rate::set_hope`].
-    pub(super) fn set_hope(&mut self, hope: f64) {
+    /// See [`Rate::set_hope`]. The scheduler is to be programmed anew after it.
+    pub(super) fn set_hope(&mut self, hope: f64, present: &Present) {
+        // Up to now it has booked otherwise.
+        self.account.note(present);
         self.rate.set_hope(hope);
+        self.set_pace();
     }
 
     /// In bytes per second.
