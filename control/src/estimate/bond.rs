@@ -126,6 +126,8 @@ pub struct Bond<K: Ord> {
     ivcs: BTreeMap<K, Ivc>,
     early: Early,
     bonded: Group<K>,
+    /// Whether IVCs of which nothing is known are to be given little.
+    careful: bool,
     /// When it was last planned, and how many IVCs had answered by then.
     planned: Option<Duration>,
     answered: usize,
@@ -137,6 +139,7 @@ impl<K: Ord> Default for Bond<K> {
             ivcs: BTreeMap::new(),
             early: Early::default(),
             bonded: Group::default(),
+            careful: false,
             planned: None,
             answered: 0,
         }
@@ -162,6 +165,11 @@ impl<K: Ord + Clone> Bond<K> {
     /// The IVCs.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.ivcs.keys()
+    }
+
+    /// Whether IVCs of which nothing is known are to be given little at first: nobody waits, and a slow link is not to be flooded.
+    pub fn set_careful(&mut self, careful: bool) {
+        self.careful = careful;
     }
 
     /// A mark is about to be sent on an IVC. Returns whether the scheduler is to be programmed anew after it.
@@ -288,6 +296,9 @@ impl<K: Ord + Clone> Bond<K> {
     /// What an IVC of which nothing is known is taken to carry. While that is so of all of them nobody can spare it, and what it carries
     /// shows soonest when it is used. Beside others it is used with care, but not so little that a packet would take long on it.
     fn hope(&self) -> f64 {
+        if self.careful {
+            return 0.0;
+        }
         let known = self.ivcs.values();
         let known = known.filter(|ivc| ivc.confidence() != Confidence::Unknown);
         let fastest = known.map(Ivc::rate).reduce(f64::max);

@@ -23,7 +23,7 @@
 //! more is sent, by half at first, and when the marks meet no queue that is the new rate, and more is tried. The first trials on an IVC
 //! of which nothing is known send four times as much: from 10 Mbit/s on, a hundred times as much is reached within four round trips, while
 //! a link that carries no more than 1 Mbit/s is given no more than three tenths of a second's worth. Where other IVCs are known, one that is not begins at
-//! a sixteenth of the fastest.
+//! a sixteenth of the fastest. Before anybody sends anything all are loaded, from 1 Mbit/s on (`explore`).
 //!
 //! **Less** (`rest`). Where a rate has fallen, but not to nothing, it may be that the way has become longer, or jitters: now and then
 //! nothing is sent for a moment, and if the delay stays there is no queue behind it.
@@ -64,7 +64,7 @@ use std::time::Duration;
 
 pub use apart::{Apart, Place, Places};
 pub use bond::{Bond, Gauged, HOPED, Plan, Standing, Term};
-pub use explore::Explorer;
+pub use explore::{Explored, Explorer, Ground};
 pub use ivc::Estimate;
 pub use rate::Confidence;
 

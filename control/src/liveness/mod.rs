@@ -441,6 +441,13 @@ impl Liveness {
         ivcs.filter_map(|ivc| ivc.trip.least()).min()
     }
 
+    /// Whether the size of an IVC's path is not being looked for: it was found, or is stated.
+    #[must_use]
+    pub fn is_sized(&self, id: &IvcId) -> bool {
+        let size = self.ivcs.get(id).and_then(|ivc| ivc.mtu.as_ref());
+        size.is_none_or(path_mtu::Search::is_settled)
+    }
+
     /// Whether an IVC is known.
     #[must_use]
     pub fn knows(&self, id: &IvcId) -> bool {

@@ -18,7 +18,7 @@ use crate::{
     bundle::{IvcId, Steering},
     daemon::engine::{ApartFlows, FlowSet},
     dataplane::{Meters, Svcs},
-    estimate::{Gauged, Present, Received},
+    estimate::{Explored, Gauged, Present, Received},
     liveness::{Counted, Message},
     load::Target,
     splitting::Splitting,
@@ -33,8 +33,8 @@ pub(super) struct Gauge {
     tunnels: BTreeMap<Ipv4Addr, Tunnel>,
     /// Tunnels of which there is something new.
     touched: BTreeSet<Ipv4Addr>,
-    /// The IVCs that are to be loaded, to find out what they carry: one of a tunnel at the most.
-    explored: BTreeMap<Ipv4Addr, IvcId>,
+    /// What is to be loaded, to find out what it carries.
+    explored: Option<Target>,
 }
 
 /// What has been found out of tunnels and their IVCs.
@@ -53,7 +53,7 @@ impl Gauge {
             svcs,
             tunnels: BTreeMap::new(),
             touched: BTreeSet::new(),
-            explored: BTreeMap::new(),
+            explored: None,
         }
     }
 
@@ -65,8 +65,8 @@ impl Gauge {
         }
         self.tunnels
             .retain(|endpoint, _| caps.contains_key(endpoint));
-        self.explored
-            .retain(|endpoint, _| caps.contains_key(endpoint));
+        let known = |target: &mut Target| caps.contains_key(&target.tunnel);
+        self.explored = self.explored.take_if(known);
         for (endpoint, caps) in caps {
             let pieces = plan.pieces.contains(&endpoint);
             let tunnel = self.tunnels.entry(endpoint);
@@ -154,12 +154,14 @@ impl Gauge {
         (leaves > now).then_some(leaves)
     }
 
-    /// Programs the scheduler with what is new; returns what is known of the tunnels and IVCs that this is about.
+    /// Programs the scheduler with what is new; returns what is known of the tunnels and IVCs that this is about. `sized` says of which IVCs the path's size is
+    /// known.
     pub(super) fn program(
         &mut self,
         plan: &Plan,
         now: Duration,
         apart: Option<&ApartFlows>,
+        sized: impl Fn(&IvcId) -> bool,
     ) -> News {
         let mut news = News::default();
         for endpoint in std::mem::take(&mut self.touched) {
@@ -179,11 +181,18 @@ impl Gauge {
                 burst: reading.burst(),
             };
             let free = |id: &IvcId| plan.terms.get(id).is_some_and(|terms| !terms.metered);
-            let found = tunnel.assess(&presents, &counts, free, now);
-            match found.explored {
-                Some(id) => self.explored.insert(endpoint, id),
-                None => self.explored.remove(&endpoint),
-            };
+            let explored = self.explored.as_ref();
+            let turn = explored.is_none_or(|target| target.tunnel == endpoint);
+            let found = tunnel.assess(&presents, &counts, (turn, free, &sized), now);
+            if turn {
+                self.explored = found.explored.map(|explored| Target {
+                    tunnel: endpoint,
+                    only: match explored {
+                        Explored::Bonded => None,
+                        Explored::One(id) => Some(id),
+                    },
+                });
+            }
             news.ivcs.extend(found.ivcs);
             let splitting = found.splitting.map(|splitting| (endpoint, splitting));
             news.splittings.extend(splitting);
@@ -205,11 +214,7 @@ impl Gauge {
 
     /// What is to be loaded, to find out what it carries.
     pub(super) fn explored(&self) -> Option<Target> {
-        let (endpoint, id) = self.explored.first_key_value()?;
-        Some(Target {
-            tunnel: *endpoint,
-            only: Some(id.clone()),
-        })
+        self.explored.clone()
     }
 
     /// Learns whether what is lost of a tunnel's packets is sent again.

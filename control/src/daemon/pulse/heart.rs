@@ -167,7 +167,8 @@ impl Heart {
         }
         self.fill(plan);
         let apart = self.ties.as_ref().map(|ties| &*ties.apart);
-        let news = self.gauge.program(plan, now(), apart);
+        let sized = |id: &IvcId| shared.liveness().is_sized(id);
+        let news = self.gauge.program(plan, now(), apart, sized);
         self.shared.estimates().extend(news.ivcs);
         self.choose(plan, news.splittings);
     }

@@ -10,7 +10,9 @@ use withy_common::maps::{Flows, SvcState};
 
 use crate::{
     bundle::IvcId,
-    estimate::{Apart, Bond, Confidence, Explorer, Gauged, Plan, Present, Received},
+    estimate::{
+        Apart, Bond, Confidence, Explored, Explorer, Gauged, Ground, Plan, Present, Received,
+    },
     resend::Gate,
     splitting::{Chooser, Lane, Pace, Splitting},
 };
@@ -56,8 +58,8 @@ pub(super) struct Found {
     pub(super) ivcs: Vec<(IvcId, Gauged)>,
     pub(super) splitting: Option<Splitting>,
     pub(super) plan: Plan<IvcId>,
-    /// The IVC that is to be loaded, to find out what it carries.
-    pub(super) explored: Option<IvcId>,
+    /// What is to be loaded, to find out what it carries.
+    pub(super) explored: Option<Explored<IvcId>>,
 }
 
 impl Tunnel {
@@ -123,7 +125,7 @@ impl Tunnel {
             load.at = Some(now);
         }
         load.bytes = present.bytes.max(1);
-        let current = load.is_current(now);
+        let current = load.is_current(now) || self.explorer.is_busy();
         let held = present.leaves > now;
         if held {
             // Where data may leave earlier than was thought, a keepalive still does not overtake another.
@@ -141,15 +143,19 @@ impl Tunnel {
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let loaded = self.loads.values().any(|load| load.is_current(now));
         let lately = |at: Duration| now.saturating_sub(at) < SELDOM;
-        loaded || self.bond.has_more() || !self.steered.is_some_and(lately)
+        loaded
+            || self.explorer.is_busy()
+            || self.bond.has_more()
+            || !self.steered.is_some_and(lately)
     }
 
-    /// Finds out what there is to know now. None is loaded on purpose that is not `free`, or that the other side pays for.
+    /// Finds out what there is to know now. Nothing is loaded on purpose where it is not this tunnel's `turn`, and no IVC that is not `free` or that the other side
+    /// pays for, or before the size of its path is known.
     pub(super) fn assess(
         &mut self,
         presents: &BTreeMap<IvcId, Present>,
         counts: &Counts,
-        free: impl Fn(&IvcId) -> bool,
+        (turn, free, sized): (bool, impl Fn(&IvcId) -> bool, impl Fn(&IvcId) -> bool),
         now: Duration,
     ) -> Found {
         self.steered = Some(now);
@@ -158,13 +164,20 @@ impl Tunnel {
         let random = estimates.iter().map(|(_, estimate)| estimate.random);
         let rates = estimates.iter().map(|(_, estimate)| estimate.rate);
         self.gate.note(random.fold(0.0, f64::max), rates.sum(), now);
+        self.bond.set_careful(self.explorer.is_careful());
         let mut plan = self.bond.plan(presents, counts.burst);
         if self.repaired {
             plan.places.forgive();
         }
         self.apart.follow(counts.flows.as_ref(), &plan.places, now);
         let free = |id: &IvcId| free(id) && !self.metered.contains(id);
-        let explored = (self.explorer).follow(presents, &plan, free, now);
+        let ground = Ground {
+            presents,
+            plan: &plan,
+            count: self.bond.keys().count(),
+            turn,
+        };
+        let explored = self.explorer.follow(&ground, free, sized, now);
         let explored = explored.cloned();
         let gauged = |(id, estimate): (&IvcId, _)| {
             let gauged = Gauged {
