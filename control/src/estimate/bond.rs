@@ -61,7 +61,7 @@ pub struct Plan<K: Ord> {
     pub places: Places<K>,
     /// What those of the bonded IVCs carry of which that is known, in bytes per second.
     pub carries: f64,
-    /// The IVCs of which nothing is known.
+    /// The IVCs of which nothing is known, or no more than a moment tells.
     pub unknown: BTreeSet<K>,
 }
 
@@ -253,8 +253,8 @@ impl<K: Ord + Clone> Bond<K> {
             }
         }
         let places = self.places(&level, &known);
-        let unknown = known.iter();
-        let unknown = unknown.filter(|(_, ivc)| ivc.confidence == Confidence::Unknown);
+        let unknown = self.ivcs.iter();
+        let unknown = unknown.filter(|(key, ivc)| known.contains_key(key) && !ivc.is_known());
         let unknown = unknown.map(|(key, _)| key.clone()).collect();
         let ivcs = known.into_iter().map(|(key, ivc)| {
             let term = Term {

@@ -135,6 +135,11 @@ impl Ivc {
         self.rate.confidence()
     }
 
+    /// Whether there is no more to be found out of what it carries.
+    pub(super) fn is_known(&self) -> bool {
+        self.rate.confidence() != Confidence::Unknown && self.rate.is_confirmed()
+    }
+
     /// Whether any mark has ever been answered.
     pub(super) const fn has_answered(&self) -> bool {
         self.base.least().is_some()

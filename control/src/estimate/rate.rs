@@ -113,6 +113,11 @@ impl Rate {
         self.confidence
     }
 
+    /// Whether it was more than a moment's, or is stated.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Whether it is what the configuration states, and the link has not been seen busy yet.
     pub(super) fn is_stated(&self) -> bool {
         self.stated
@@ -369,8 +374,8 @@ fn pair(marks: &Marks, from: usize, to: usize) -> Option<(Answered<'_>, Answered
 mod tests {
     use super::*;
 
-    /// How sure a rate is at the end that has been seen at these times, by so many packets.
-    fn seen(cap: Option<f64>, proofs: &[(f64, f64)], end: f64) -> Confidence {
+    /// How sure a rate is at the end that has been seen at these times, by so many packets, and whether it was more than a moment's.
+    fn seen(cap: Option<f64>, proofs: &[(f64, f64)], end: f64) -> (Confidence, bool) {
         let mut rate = Rate::new(cap);
         for (at, packets) in proofs {
             rate.set(1e6);
@@ -379,23 +384,22 @@ mod tests {
         let before = rate.value();
         rate.doubt(end);
         assert!((rate.value() - before).abs() < 1e-6);
-        rate.confidence()
+        (rate.confidence(), rate.is_confirmed())
     }
 
     #[test]
     fn what_was_seen_but_once_is_doubted() {
-        assert_eq!(seen(None, &[(5.0, 20.0)], 6.9), Confidence::Measured);
-        assert_eq!(seen(None, &[(5.0, 20.0)], 7.1), Confidence::Unknown);
-        assert_eq!(
-            seen(None, &[(5.0, 20.0), (5.1, 20.0)], 9.0),
-            Confidence::Unknown
+        let (sure, moment, doubted) = (
+            (Confidence::Measured, true),
+            (Confidence::Measured, false),
+            (Confidence::Unknown, false),
         );
+        assert_eq!(seen(None, &[(5.0, 20.0)], 6.9), moment);
+        assert_eq!(seen(None, &[(5.0, 20.0)], 7.1), doubted);
+        assert_eq!(seen(None, &[(5.0, 20.0), (5.1, 20.0)], 9.0), doubted);
         // Again, or by many packets.
-        assert_eq!(
-            seen(None, &[(5.0, 20.0), (5.4, 20.0)], 99.0),
-            Confidence::Measured
-        );
-        assert_eq!(seen(None, &[(5.0, 120.0)], 99.0), Confidence::Measured);
-        assert_eq!(seen(Some(1e6), &[(5.0, 20.0)], 99.0), Confidence::Measured);
+        assert_eq!(seen(None, &[(5.0, 20.0), (5.4, 20.0)], 99.0), sure);
+        assert_eq!(seen(None, &[(5.0, 120.0)], 99.0), sure);
+        assert_eq!(seen(Some(1e6), &[(5.0, 20.0)], 99.0), sure);
     }
 }
