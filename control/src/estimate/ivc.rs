@@ -4,7 +4,7 @@ use super::{
     Confidence, PACKET, Present, Received,
     base::{Base, Empty, Jitter},
     leave::Leave,
-    loss::{Counts, Loss},
+    loss::Loss,
     marks::{Answer, Mark, Marks, drain},
     rate::{Known, Rate},
     rest::Rests,
@@ -293,13 +293,9 @@ impl Ivc {
             wanted = mark.idle - one.idle <= 0.2 * time;
             covered = earlier.queue >= 0.8 * time;
         }
+        self.loss
+            .note(mark.bytes, answer.bytes, !wanted && !covered);
         let spread = self.jitter.spread();
-        let counts = Counts {
-            at: mark.at,
-            sent: mark.bytes,
-            received: answer.bytes,
-        };
-        self.loss.note(counts, !wanted && !covered, spread);
         let queue = self.marks.filtered(place, spread, self.rate.value());
         let long = queue >= self.rate.noise(&self.jitter);
         if let Some(answer) = self.marks.answer(place) {
