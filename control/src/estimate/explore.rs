@@ -195,7 +195,7 @@ impl<K: Ord + Clone> Explorer<K> {
                 self.sent.insert(key.clone(), present.bytes);
                 continue;
             };
-            if !plan.places.others.contains_key(key) {
+            if is_bonded(plan, key) {
                 bytes += present.bytes.saturating_sub(*before);
             }
             *before = present.bytes;
@@ -262,12 +262,11 @@ fn is_worth<K: Ord>(plan: &Plan<K>, free: impl Fn(&K) -> bool) -> bool {
 }
 
 fn bonded<K: Ord>(plan: &Plan<K>) -> impl Iterator<Item = &K> {
-    let bonded = plan.ivcs.iter().filter(|(_, term)| term.bonded);
-    bonded.map(|(key, _)| key)
+    plan.ivcs.keys().filter(|key| is_bonded(plan, key))
 }
 
 fn is_bonded<K: Ord>(plan: &Plan<K>, key: &K) -> bool {
-    plan.ivcs.get(key).is_some_and(|term| term.bonded)
+    !plan.places.others.contains_key(key)
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ impl Gauge {
         }
         self.tunnels
             .retain(|endpoint, _| caps.contains_key(endpoint));
-        let known = |target: &mut Target| caps.contains_key(&target.tunnel);
-        self.explored = self.explored.take_if(known);
+        let known = |target: &Target| caps.contains_key(&target.tunnel);
+        self.explored = self.explored.take().filter(known);
         for (endpoint, caps) in caps {
             let pieces = plan.pieces.contains(&endpoint);
             let tunnel = self.tunnels.entry(endpoint);

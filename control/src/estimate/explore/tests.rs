@@ -12,13 +12,9 @@ type Loaded = BTreeMap<Explored<Key>, u32>;
 fn plan(unknown: &[Key]) -> Plan<Key> {
     let others = ["lte", "sat"];
     let ivcs = ["near", "cable"].into_iter().chain(others);
-    let term = |key| Term {
-        bonded: !others.contains(&key),
-        ..Term::default()
-    };
     Plan {
         carries: CARRIES,
-        ivcs: ivcs.map(|key| (key, term(key))).collect(),
+        ivcs: ivcs.map(|key| (key, Term::default())).collect(),
         unknown: unknown.iter().copied().collect(),
         places: Places {
             bonded: Some(CARRIES),
