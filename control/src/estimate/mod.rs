@@ -42,6 +42,7 @@
 //! All this is sans-IO: times come with the events. [`Bond::sent`] and [`Bond::reported`] take in what happens, [`Bond::plan`] says with
 //! what the scheduler is to be programmed.
 
+mod account;
 mod apart;
 mod base;
 mod bond;
