@@ -1,7 +1,7 @@
 //! What a packet of the private network is taken for, and how that is handed on behind ESP.
 //!
 //! A *label* is 12 bits: 4 for the class of the packet, 8 for its flow. Behind the kernel's ESP it is in the packet's mark, at
-//! [`MARK_SHIFT`]; of Withy's own engine it is in the IPv4 identification, which `bundle_tx` replaces anyway.
+//! [`MARK_SHIFT`]; of Withy's own engine it is in the IPv4 identification, which `bundle_tx` replaces anyway, and where there is room for [`HASTE`].
 
 /// The most classes of a tunnel.
 pub const MAX_CLASSES: usize = 15;
@@ -11,6 +11,10 @@ pub const FLOWS: u32 = 256;
 pub const MARK_SHIFT: u32 = 20;
 /// The bits of a packet's mark that are the label's. All others are left alone.
 pub const MARK_MASK: u32 = 0xfff << MARK_SHIFT;
+
+/// The bit of such an identification that is set where a packet must not be late: what one engine tells the other. It goes by whatever IVC it arrives by first,
+/// bonded or not.
+pub const HASTE: u16 = 1 << 12;
 
 /// Which IVC carries a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::bpf_sk_fullsock, programs::TcContext};
 use withy_common::{
     header::{Ipv4Header, TCP, UDP, UDP_LEN},
-    label::{Label, MARK_MASK, NO_PORTS, Traits},
+    label::{HASTE, Label, MARK_MASK, NO_PORTS, Traits},
     maps::Svc,
     outbound::Shim,
 };
@@ -30,6 +30,12 @@ pub(crate) fn mark(ctx: &TcContext, header: &Ipv4Header, classes: u32) {
     // SAFETY: the context is valid while the program runs.
     let mark = unsafe { (*ctx.skb.skb).mark };
     ctx.set_mark(find(classes, &traits).mark(mark));
+}
+
+/// Tells whether a packet is one of Withy's own engine that must not be late.
+#[inline(always)]
+pub(crate) fn is_hasty(shim: Shim, header: &Ipv4Header) -> bool {
+    matches!(shim, Shim::None) && header.identification() & HASTE != 0
 }
 
 /// Finds what a packet at the bundle device is taken for, which `mark` or Withy's own engine has left there.

@@ -145,11 +145,17 @@ fn steer(
     let svc = run.svc;
     let mut label = Label::default();
     let mut policy = Policy::Aggregate;
-    let mut urgent = false;
+    let (mut urgent, mut hasty) = (false, false);
     if svc.looks_at_labels() {
+        hasty = classify::is_hasty(shim, header);
         label = classify::label(ctx, svc, shim, header);
         policy = svc.policies.policy(label);
         urgent = run.is_urgent(policy);
+    }
+    if hasty && matches!(policy, Policy::Aggregate) {
+        run.terms().all();
+        run.terms().at_any_time();
+        return Ok(());
     }
     if matches!(policy, Policy::Aggregate) && goes_apart(run, label.flow(), header.total_len()) {
         return Ok(());

@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use withy_common::{checksum, header, label::Label};
+use withy_common::{
+    checksum, header,
+    label::{HASTE, Label},
+};
 
 use super::{
     Tally, Traffic,
@@ -142,15 +145,12 @@ impl Sealer {
 
     /// Leaves word in a sealed packet what it is taken for, for the programs.
     pub fn label(packet: &mut [u8], label: Label) {
-        let word = label.identification().to_be_bytes();
-        let before = [packet[4], packet[5]];
-        if word == before {
-            return;
-        }
-        let mut change = checksum::Change::of(u16::from_ne_bytes([packet[10], packet[11]]));
-        change.replace(u16::from_ne_bytes(before), u16::from_ne_bytes(word));
-        packet[4..6].copy_from_slice(&word);
-        packet[10..12].copy_from_slice(&change.checksum().to_ne_bytes());
+        identify(packet, label.identification());
+    }
+
+    /// Leaves word there that it must not be late.
+    pub fn hasten(packet: &mut [u8]) {
+        identify(packet, HASTE);
     }
 
     /// Takes the next sequence number, which no other packet of the SA has or will have.
@@ -173,6 +173,19 @@ impl Sealer {
         // The low half of the number travels (RFC 4303 section 2.2.1).
         buffer[OUTER + 4..OUTER + ESP_HEADER].copy_from_slice(&sequence.to_be_bytes()[4..]);
     }
+}
+
+/// Replaces the identification of an IPv4 header.
+fn identify(packet: &mut [u8], identification: u16) {
+    let word = identification.to_be_bytes();
+    let before = [packet[4], packet[5]];
+    if word == before {
+        return;
+    }
+    let mut change = checksum::Change::of(u16::from_ne_bytes([packet[10], packet[11]]));
+    change.replace(u16::from_ne_bytes(before), u16::from_ne_bytes(word));
+    packet[4..6].copy_from_slice(&word);
+    packet[10..12].copy_from_slice(&change.checksum().to_ne_bytes());
 }
 
 /// Padding of 1, 2, 3, …, its length, and what is inside (RFC 4303 section 2.4).

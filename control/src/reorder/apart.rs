@@ -53,6 +53,13 @@ impl Apart {
         lane.get_or_insert_with(|| Lane::from(number)).tell(number);
     }
 
+    /// Takes note of a number that will not come.
+    pub(super) fn forget(&mut self, number: u64) {
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.forget(number);
+        }
+    }
+
     /// Takes a packet that comes by the IVC in `slot`, if it was told of.
     pub(super) fn take(&mut self, number: u64, slot: usize) -> Option<Taken> {
         let lanes = self.lanes.iter_mut().enumerate();
@@ -100,10 +107,14 @@ impl Lane {
         }
     }
 
+    fn forget(&mut self, number: u64) -> bool {
+        let remembered = number <= self.top && self.top - number < SPAN;
+        remembered && self.told.clear(number)
+    }
+
     /// Takes a number if it was told of; returns those that it has passed, which begin behind it where it has been passed itself.
     fn take(&mut self, number: u64, slot: usize) -> Option<Range<u64>> {
-        let remembered = number <= self.top && self.top - number < SPAN;
-        if !remembered || !self.told.clear(number) {
+        if !self.forget(number) {
             return None;
         }
         if number < self.passed {

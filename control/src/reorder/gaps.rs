@@ -113,18 +113,23 @@ impl Gaps {
         missing
     }
 
-    /// Takes note of a number, of which the lower half is given, that is not waited for. Returns it if that is news.
-    pub(super) fn void(&mut self, low: u32) -> Option<u64> {
+    /// The number of which this is the lower half, if it is among those that are looked at.
+    pub(super) fn number(&self, low: u32) -> Option<u64> {
         let next = self.next?;
         let [.., a, b, c, d] = next.to_be_bytes();
         let ahead = u64::from(low.wrapping_sub(u32::from_be_bytes([a, b, c, d])));
-        let number = next.saturating_add(ahead);
-        if ahead >= WINDOW || self.come.has(number) {
-            return None;
+        (ahead < WINDOW).then(|| next.saturating_add(ahead))
+    }
+
+    /// Takes note of a number that is not waited for. Returns whether it was.
+    pub(super) fn settle(&mut self, number: u64) -> bool {
+        let Some(next) = self.next else { return false };
+        if number < next || number - next >= WINDOW || self.come.has(number) {
+            return false;
         }
         self.come.set(number);
         self.advance();
-        Some(number)
+        true
     }
 
     /// Tells the numbers in a range that have not come and are not given up.

@@ -215,20 +215,19 @@ impl<P> Resequencer<P> {
         self.expire(arrival.time, deliver);
     }
 
-    /// Takes note of a packet that goes nowhere.
-    pub fn skip(&mut self, terms: Terms, arrival: &Arrival, mut deliver: impl FnMut(P)) {
-        self.now = arrival.time;
-        let (_, orderly) = self.see(terms, arrival);
-        if !orderly {
-            self.flush(&mut deliver);
-        }
+    /// Takes note of a packet that goes nowhere. It tells nothing of others that came by the same IVC: that need not be a bonded one.
+    pub fn skip(&mut self, number: u64, mut deliver: impl FnMut(P)) {
+        self.gaps.settle(number);
         self.release_settled_before(u64::MAX, &mut deliver);
     }
 
     /// Takes note of packets that will not come, by the lower halves of their numbers.
     pub fn void(&mut self, numbers: impl Iterator<Item = u32>, mut deliver: impl FnMut(P)) {
         for number in numbers {
-            self.figures.lost += u64::from(self.gaps.void(number).is_some());
+            if let Some(number) = self.gaps.number(number) {
+                self.figures.lost += u64::from(self.gaps.settle(number));
+                self.apart.forget(number);
+            }
         }
         self.release_settled_before(u64::MAX, &mut deliver);
     }
@@ -242,7 +241,9 @@ impl<P> Resequencer<P> {
         mut deliver: impl FnMut(P),
     ) {
         for number in numbers {
-            if let Some(number) = self.gaps.void(number) {
+            if let Some(number) = self.gaps.number(number)
+                && self.gaps.settle(number)
+            {
                 self.apart.tell(lane, number);
             }
         }

@@ -11,7 +11,7 @@ use withy::{
 };
 use withy_common::{
     classes::{Classes, Match},
-    label::{Label, MARK_MASK, MARK_SHIFT, Policies, Policy},
+    label::{HASTE, Label, MARK_MASK, MARK_SHIFT, Policies, Policy},
     maps::{Split, Subnet, Svc},
 };
 use withy_tests::{capture::CapturePlan, wait::wait_until};
@@ -209,7 +209,11 @@ fn kernel(rig: &Rig, label: Label, length: usize) -> (u32, u32) {
 
 /// ESP as Withy's own engine makes it; returns the slot by which it goes, if it goes.
 fn own(rig: &Rig, label: Label, length: usize) -> Option<usize> {
-    let frame = Frame::esp(ENDPOINTS.0, ENDPOINTS.1, length).identified(label.identification());
+    identified(rig, label.identification(), length)
+}
+
+fn identified(rig: &Rig, identification: u16, length: usize) -> Option<usize> {
+    let frame = Frame::esp(ENDPOINTS.0, ENDPOINTS.1, length).identified(identification);
     let outcome = rig.run("bundle_tx", &frame.bytes());
     (outcome.verdict == REDIRECT).then(|| {
         let source = parse(&outcome.packet).0.source;
@@ -298,6 +302,37 @@ fn a_flow_that_goes_apart_leaves_the_others_alone() {
     );
     // What must not wait may go by any, and a flow's number counts only where it may.
     assert_eq!(own(&rig, Label::new(1, 5), 60), Some(0));
+}
+
+/// The first link is near, and not bonded with the second.
+#[test]
+fn what_engines_tell_each_other_goes_by_the_nearest_link_also_if_it_is_full() {
+    let mut rig = rig(&[(10_000_000, 10), (10_000_000, 300)], |_| {});
+    let (_, _, svcs) = rig.tables.take_keepalives().unwrap();
+    let term = |latency, bonded| Term {
+        rate: 10_000_000,
+        latency: Duration::from_millis(latency),
+        bonded,
+        most: Some(Duration::from_millis(5)),
+        ..Term::default()
+    };
+    let plan = Plan {
+        horizon: Duration::from_millis(320),
+        ivcs: [(0, term(0, false)), (1, term(290, true))].into(),
+        places: Places {
+            bonded: None,
+            others: [(0, Place::default())].into(),
+        },
+        ..Plan::default()
+    };
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), 0);
+    let steering = Steering::new(&plan, std::iter::empty(), now, |slot| Some(*slot));
+    svcs.steer(ENDPOINTS.1, steering).unwrap();
+    assert_eq!(own(&rig, Label::default(), 1400), Some(1));
+    // 1.2 ms each.
+    let told: Vec<_> = (0..100).map(|_| identified(&rig, HASTE, 1400)).collect();
+    assert_eq!(told, [Some(0); 100]);
 }
 
 #[test]

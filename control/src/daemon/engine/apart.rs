@@ -95,11 +95,11 @@ impl ApartFlows {
         self.any.store(any, Relaxed);
     }
 
-    /// Has the other sides told which of no more than [`BATCH`] sealed packets go apart; of each it is known whether it was refused, and then it does not. The
-    /// identification still says what packets were taken for. Of those that do, returns the label with which they would not.
+    /// Has the other sides told which of no more than [`BATCH`] sealed packets go apart. The identification still says what packets were taken for. Of those
+    /// that do, returns the label with which they would not.
     pub(super) fn tell<'p>(
         &self,
-        packets: impl Iterator<Item = (&'p [u8], bool)>,
+        packets: impl Iterator<Item = &'p [u8]>,
         words: &mut Words,
     ) -> [Option<Label>; BATCH] {
         let mut apart = [None; BATCH];
@@ -107,10 +107,7 @@ impl ApartFlows {
             return apart;
         }
         let known = self.of.get();
-        for ((packet, refused), apart) in packets.zip(&mut apart) {
-            if refused {
-                continue;
-            }
+        for (packet, apart) in packets.zip(&mut apart) {
             let Some(headers) = Headers::read(packet) else {
                 continue;
             };
@@ -148,7 +145,7 @@ mod tests {
         let policies = Policies::new(Policy::Aggregate, &[Policy::Sticky]);
         let told = |label| {
             let mut words = Words::default();
-            let [beside, ..] = apart.tell([(&*packet(label, 77), false)].into_iter(), &mut words);
+            let [beside, ..] = apart.tell([&*packet(label, 77)].into_iter(), &mut words);
             let said = words
                 .iter()
                 .map(|(_, word)| (word.kind(), word.runs()[0].first));

@@ -85,7 +85,7 @@ impl Order {
         };
         match packet {
             Some(packet) => of_sa.push(terms, arrival, packet, |packet| out.push(packet)),
-            None => of_sa.skip(terms, &arrival, |packet| out.push(packet)),
+            None => of_sa.skip(arrival.number, |packet| out.push(packet)),
         }
         if of_sa.deadline().is_some() && !self.waiting.contains(&spi) {
             self.waiting.push(spi);

@@ -155,13 +155,15 @@ impl<'s> Outward<'s> {
         let (shared, words) = (self.shared, &mut self.words);
         let device = shared.bundle();
         let packet = |at: usize| &slots[at][..sealed[at]];
+        // First: what goes apart may arrive sooner than what was sent before it.
+        let all = (0..sealed.len()).map(packet);
+        let beside = shared.ties.apart.tell(all.clone(), words);
+        self.way.say(device, words, &shared.outbound);
         refused.fill(false);
         let note = |at: usize| refused[at] = true;
         let stuck = self.way.send(device, sealed.len(), packet, note);
-        let sent = (0..sealed.len()).map(|at| (packet(at), refused[at]));
-        let beside = shared.ties.apart.tell(sent.clone(), words);
-        let sent = sent.zip(beside);
-        let sent = sent.map(|((packet, refused), beside)| (packet, refused, beside));
+        let sent = all.zip(&*refused).zip(beside);
+        let sent = sent.map(|((packet, refused), beside)| (packet, *refused, beside));
         shared.ties.repair.keep(sent, shared.now(), words);
         self.way.say(device, words, &shared.outbound);
         sealed.clear();

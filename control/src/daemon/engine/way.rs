@@ -2,7 +2,7 @@
 
 use super::{Latest, repair::Words};
 use crate::{
-    esp::{HEADROOM, Outbound, TAILROOM},
+    esp::{HEADROOM, Outbound, Sealer, TAILROOM},
     kernel::esp::EspSender,
     resend::Word,
 };
@@ -51,7 +51,9 @@ impl Way {
             let mut bytes = std::mem::take(&mut self.word);
             let sealed = table.towards(remote).and_then(|sa| {
                 let length = word.write(&mut bytes[HEADROOM..])?;
-                sa.seal_dummy(&mut bytes, length).ok()
+                let length = sa.seal_dummy(&mut bytes, length).ok()?;
+                Sealer::hasten(&mut bytes);
+                Some(length)
             });
             if let Some(length) = sealed {
                 self.send(device, 1, |_| &bytes[..length], |_| {});

@@ -245,9 +245,15 @@ fn what_never_left_is_not_waited_for() {
         resequencer.push(AUTO, arrival, arrival.number, |number| out.push(number));
     }
     assert_eq!(out, [6]);
+    assert!(resequencer.take_wanted().eq([7, 8]));
     resequencer.void([7, 8].into_iter(), |number| out.push(number));
     assert_eq!(out, [6, 9]);
-    // What is far ahead, or long past, says nothing.
+    // What is far ahead, or long past, says nothing, and nothing comes that was told of before.
+    resequencer.part(1, std::iter::once(11), |_| unreachable!());
+    resequencer.void(std::iter::once(11), |_| unreachable!());
+    resequencer.part(1, std::iter::once(12), |_| unreachable!());
+    resequencer.push(AUTO, other(12, 4, ms(1)), 12, |number| out.push(number));
+    assert!(!resequencer.wants());
     resequencer.void([10_000_000, 5, 9].into_iter(), |_| unreachable!());
     assert_eq!(resequencer.figures().lost, 2);
     assert_eq!(resequencer.deadline(), None);
@@ -258,10 +264,37 @@ fn a_number_without_a_packet_is_not_missed() {
     let mut resequencer = Resequencer::new(BOUND);
     let mut out = Vec::new();
     resequencer.push(AUTO, other(6, 0, ms(0)), 6, |number| out.push(number));
-    resequencer.skip(AUTO, &other(7, 0, ms(0)), |_| unreachable!());
+    resequencer.skip(7, |_| unreachable!());
     resequencer.push(AUTO, other(8, 0, ms(1)), 8, |number| out.push(number));
     assert_eq!(out, [6, 8]);
     assert!(!resequencer.wants());
+}
+
+/// What is told of by a near link, and comes by it, says nothing of what is still on its way by far ones.
+#[test]
+fn what_goes_apart_by_a_nearer_link_overtakes_nobody() {
+    let mut resequencer = Resequencer::new(BOUND);
+    let mut out = Vec::new();
+    resequencer.push(AUTO, other(0, 0, ms(0)), 0, |_| {});
+    let mut next = 1;
+    for step in 0..300 {
+        let near = 3 * step + 400;
+        let told = u32::try_from(near).unwrap();
+        resequencer.part(2, std::iter::once(told), |_| unreachable!());
+        resequencer.skip(near + 1, |_| unreachable!());
+        resequencer.push(AUTO, other(near, 3, ms(step)), near, |number| {
+            assert_eq!(number, near);
+        });
+        let far = (next..).filter(|number| *number < 400 || number % 3 == 0);
+        for number in far.take(2) {
+            let arrival = other(number, usize::from(number % 2 == 0), ms(step));
+            resequencer.push(AUTO, arrival, number, |number| out.push(number));
+            next = number + 1;
+        }
+    }
+    assert!(out.is_sorted());
+    let figures = resequencer.figures();
+    assert_eq!((figures.asked, figures.late), (0, 0));
 }
 
 #[test]
