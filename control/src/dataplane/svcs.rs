@@ -37,8 +37,8 @@ struct Inner {
     /// What is in the map, as far as it has been written since all was stated.
     written: BTreeMap<Endpoint, Box<Svc>>,
     begun: Begun,
-    /// The SVC whose way filler takes, and the slot of the counters of one of its IVCs if it is to take no other.
-    filled: Option<(Endpoint, Option<u32>)>,
+    /// The SVC whose way filler takes, and the slots of the counters of those of its IVCs that it is to take if not all.
+    filled: Option<(Endpoint, Option<Vec<u32>>)>,
 }
 
 impl Inner {
@@ -58,8 +58,8 @@ impl Inner {
 
     /// The way of filler.
     fn filler(&self) -> Option<Svc> {
-        let (endpoint, only) = self.filled?;
-        Some(filler(&self.steered(endpoint)?, only))
+        let (endpoint, only) = self.filled.as_ref()?;
+        Some(filler(&self.steered(*endpoint)?, only.as_deref()))
     }
 
     fn write(&mut self, endpoint: Endpoint, svc: &Svc) -> Result<(), DataplaneError> {
@@ -77,7 +77,7 @@ impl Inner {
 }
 
 /// The way of filler beside that of an SVC's data: the same clocks and counters, but nothing is split, and nothing dropped early.
-fn filler(svc: &Svc, only: Option<u32>) -> Svc {
+fn filler(svc: &Svc, only: Option<&[u32]>) -> Svc {
     let mut ivcs = svc.ivcs;
     for ivc in &mut ivcs {
         if svc.until_ns == 0 {
@@ -85,8 +85,8 @@ fn filler(svc: &Svc, only: Option<u32>) -> Svc {
             ivc.spacing = 0;
         }
         match only {
-            Some(only) if ivc.counters == only => {
-                // Nothing comes sooner by any other.
+            Some(only) if only.contains(&ivc.counters) => {
+                // It does not matter by which of them anything comes sooner.
                 ivc.latency_ns = 0;
             }
             Some(_) => ivc.mtu = 0,
@@ -166,12 +166,12 @@ impl Svcs {
         converge(MAP, &mut inner.map, &wanted)
     }
 
-    /// Has filler take the way of an SVC, or of one of its IVCs alone, by the slot of its counters; or no way any more.
+    /// Has filler take the way of an SVC, or some of its IVCs alike, by the slots of their counters; or no way any more.
     ///
     /// # Errors
     ///
     /// Fails where the kernel does: the map may be full.
-    pub fn fill(&self, target: Option<(Ipv4Addr, Option<u32>)>) -> Result<(), DataplaneError> {
+    pub fn fill(&self, target: Option<(Ipv4Addr, Option<Vec<u32>>)>) -> Result<(), DataplaneError> {
         let mut inner = self.inner();
         inner.filled = target.map(|(endpoint, only)| (wire(endpoint), only));
         if inner.filled.is_some() {
@@ -231,8 +231,8 @@ impl Svcs {
             inner.write(endpoint, &svc)?;
             inner.written.insert(endpoint, Box::new(svc));
         }
-        match inner.filled {
-            Some((filled, _)) if filled == endpoint => inner.write_filler(),
+        match &inner.filled {
+            Some((filled, _)) if *filled == endpoint => inner.write_filler(),
             _ => Ok(()),
         }
     }
@@ -269,12 +269,13 @@ mod tests {
         assert_eq!((all.ivcs, all.horizon_ns, all.index), (ivcs, 99, 5));
         assert_eq!((all.early, all.split), (0, Split::Mtu.code()));
         assert_eq!(all.calm_ns, 44);
-        let one = filler(&svc, Some(71));
+        let one = filler(&svc, Some(&[71]));
         let usable = one.ivcs.iter().filter(|ivc| ivc.mtu > 0);
         let usable: Vec<_> = usable.map(|ivc| ivc.counters).collect();
         assert_eq!((usable, one.slots, one.room), (vec![71], 2, 1500));
         assert_eq!((all.ivcs[1].latency_ns, one.ivcs[1].latency_ns), (8, 0));
-        assert_eq!(filler(&svc, Some(80)).room, 0);
+        assert_eq!(filler(&svc, Some(&[80])).room, 0);
+        assert_eq!(filler(&svc, Some(&[70, 72])).bonded, 5);
         let spacing = |svc: &Svc| filler(svc, None).ivcs[0].spacing;
         svc.ivcs[0].spacing = 9;
         assert_eq!(spacing(&svc), 9);

@@ -7,7 +7,10 @@
 //! And before anybody sends anything all of them are loaded, the bonded ones together: who comes first would find out what they carry by losing what they do
 //! not, and TCP over far links takes long to get over that.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Plan, Present, ivc::precise};
 
@@ -16,9 +19,12 @@ const SMOOTH: f64 = 0.3;
 /// The bonded IVCs are full if they have carried this part of what they can for so long, in seconds.
 const FULL: f64 = 0.6;
 const LONG: f64 = 1.5;
-/// How long an IVC is loaded at the most, and how long when it is known what it carries, in seconds: what is seen first is a moment's.
+/// How long an IVC is loaded at the most, and how long when it is known what it carries, in seconds: what is seen first is a moment's, and jitter may have
+/// been taken for a queue.
 const MOST: f64 = 4.0;
 const SETTLES: f64 = 0.5;
+/// It is found to carry more if that is one part more of so many.
+const GROWN: u64 = 16;
 /// After which time one of which that told nothing is loaded again, in seconds.
 const AGAIN: f64 = 600.0;
 
@@ -32,11 +38,11 @@ const PATIENT: f64 = 3.0;
 
 /// What is loaded on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Explored<K> {
+pub enum Explored<K: Ord> {
     /// All that are bonded.
     Bonded,
-    /// This one.
-    One(K),
+    /// These, each for itself.
+    Those(BTreeSet<K>),
 }
 
 /// What there is to know of an SVC to decide on that.
@@ -67,11 +73,11 @@ enum Stage {
 
 /// What is being loaded.
 #[derive(Debug)]
-struct Trial<K> {
+struct Trial<K: Ord> {
     what: Explored<K>,
     since: f64,
-    /// Since when it is known what it carries.
-    known: Option<f64>,
+    /// Since when it is known what it carries, and that was not found to be more, and how much it is in bits per second.
+    known: Option<(f64, u64)>,
 }
 
 /// What an SVC's IVCs are loaded with on purpose.
@@ -129,17 +135,19 @@ impl<K: Ord + Clone> Explorer<K> {
     }
 
     /// Whether something is being loaded, or will be at once.
+    #[must_use]
     pub fn is_busy(&self) -> bool {
         self.trial.is_some() || self.stage == Stage::Ready
     }
 
     /// Whether the bonded ones are being loaded before anybody needs to be given much at once.
+    #[must_use]
     pub fn is_careful(&self) -> bool {
         let trial = self.trial.as_ref();
         self.stage == Stage::Ready || trial.is_some_and(|trial| trial.what == Explored::Bonded)
     }
 
-    /// Loads everything, one after another, if nobody has sent anything yet.
+    /// Loads everything, first what is bonded, if nobody has sent anything yet.
     fn step(
         &mut self,
         ground: &Ground<'_, K>,
@@ -208,25 +216,22 @@ impl<K: Ord + Clone> Explorer<K> {
         let Some(trial) = &mut self.trial else {
             return;
         };
-        let (possible, known, most) = match &trial.what {
-            Explored::Bonded => (
-                bonded(plan).all(&free),
-                !bonded(plan).any(|key| plan.unknown.contains(key)),
-                TOGETHER,
-            ),
-            Explored::One(key) => (
-                plan.ivcs.contains_key(key) && free(key),
-                !plan.unknown.contains(key),
-                MOST,
-            ),
+        let (keys, most): (Vec<_>, _) = match &trial.what {
+            Explored::Bonded => (bonded(plan).collect(), TOGETHER),
+            Explored::Those(keys) => (keys.iter().collect(), MOST),
         };
+        let terms = keys.iter().filter_map(|key| plan.ivcs.get(*key));
+        let carried = terms.map(|term| term.rate).sum();
+        let possible = |key: &K| plan.ivcs.contains_key(key) && free(key);
+        let possible = keys.iter().all(|key| possible(key));
+        let known = !keys.iter().any(|key| plan.unknown.contains(*key));
         if known {
-            trial.known.get_or_insert(now);
+            trial.carries(carried, now);
         }
-        let told = trial.known.is_some_and(|since| now - since >= SETTLES);
+        let told = trial.known.is_some_and(|(since, _)| now - since >= SETTLES);
         if !possible || told || now - trial.since >= most {
-            if let Explored::One(key) = &trial.what {
-                self.tried.insert(key.clone(), now);
+            if let Explored::Those(keys) = &trial.what {
+                self.tried.extend(keys.iter().map(|key| (key.clone(), now)));
             }
             self.trial = None;
         }
@@ -234,22 +239,30 @@ impl<K: Ord + Clone> Explorer<K> {
 
     fn begin(&mut self, plan: &Plan<K>, free: impl Fn(&K) -> bool, now: f64) {
         // Where everything is loaded, the bonded ones have been.
-        let is_next = |key: &&K| {
+        let is_due = |key: &&K| {
             (self.stage == Stage::Used || !is_bonded(plan, key))
                 && !self.tried.contains_key(*key)
                 && free(key)
         };
-        let next = plan.unknown.iter().find(is_next);
-        self.trial = next.map(|key| Trial::new(Explored::One(key.clone()), now));
+        let due: BTreeSet<_> = plan.unknown.iter().filter(is_due).cloned().collect();
+        self.trial = (!due.is_empty()).then(|| Trial::new(Explored::Those(due), now));
     }
 }
 
-impl<K> Trial<K> {
+impl<K: Ord> Trial<K> {
     fn new(what: Explored<K>, now: f64) -> Self {
         Self {
             what,
             since: now,
             known: None,
+        }
+    }
+
+    /// What is loaded is known to carry so much.
+    fn carries(&mut self, carried: u64, now: f64) {
+        let grown = |most: u64| carried > most + most / GROWN;
+        if self.known.is_none_or(|(_, most)| grown(most)) {
+            self.known = Some((now, carried));
         }
     }
 }

@@ -5,7 +5,11 @@
 
 mod pace;
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
 pub(crate) use pace::room;
 
@@ -60,13 +64,13 @@ impl Word {
 pub(crate) struct Target {
     /// The tunnel, by its remote endpoint.
     pub(crate) tunnel: Ipv4Addr,
-    /// One of its IVCs, if not all.
-    pub(crate) only: Option<IvcId>,
+    /// Some of its IVCs, if not all: what is sent by one says nothing of the others.
+    pub(crate) only: Option<BTreeSet<IvcId>>,
 }
 
 impl Target {
     fn has(&self, id: &IvcId) -> bool {
-        self.tunnel == id.0 && self.only.as_ref().is_none_or(|only| only == id)
+        self.tunnel == id.0 && self.only.as_ref().is_none_or(|only| only.contains(id))
     }
 }
 
@@ -175,7 +179,7 @@ impl Loads {
         }
         let target = Target {
             tunnel: id.0,
-            only: word.is_alone().then(|| id.clone()),
+            only: word.is_alone().then(|| BTreeSet::from([id.clone()])),
         };
         let free = self.is_free(now) && now >= self.rests;
         match &mut self.sending {

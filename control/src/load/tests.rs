@@ -12,7 +12,7 @@ fn id(tunnel: u8, link: &str) -> IvcId {
 fn target(tunnel: u8, only: Option<&str>) -> Target {
     Target {
         tunnel: [10, 255, 0, tunnel].into(),
-        only: only.map(|link| id(tunnel, link)),
+        only: only.map(|link| BTreeSet::from([id(tunnel, link)])),
     }
 }
 

@@ -80,7 +80,7 @@ impl Gateway {
             vec![(target(id, None), ivcs)]
         } else {
             let ivcs = ivcs.into_iter();
-            ivcs.map(|(id, shown)| (target(&id, Some(id.clone())), vec![(id, shown)]))
+            ivcs.map(|(id, shown)| (target(&id, Some([id.clone()].into())), vec![(id, shown)]))
                 .collect()
         };
         let plan = speed::Plan {

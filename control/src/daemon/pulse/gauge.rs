@@ -189,7 +189,7 @@ impl Gauge {
                     tunnel: endpoint,
                     only: match explored {
                         Explored::Bonded => None,
-                        Explored::One(id) => Some(id),
+                        Explored::Those(ids) => Some(ids),
                     },
                 });
             }

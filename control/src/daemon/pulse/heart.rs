@@ -207,14 +207,19 @@ impl Heart {
             let way = target.as_ref().map(|target| {
                 let only = target.only.as_ref();
                 // An IVC that has no slot carries nothing.
-                let only = only.map(|id| plan.slots.get(id).copied().unwrap_or(u32::MAX));
-                (target.tunnel, only)
+                let slots = |ids: &BTreeSet<_>| {
+                    ids.iter()
+                        .filter_map(|id| plan.slots.get(id).copied())
+                        .collect()
+                };
+                (target.tunnel, only.map(slots))
             });
             if let Some(target) = &target {
                 let tunnel = plan.tunnels.get(&target.tunnel);
                 let tunnel = tunnel.map(ToString::to_string).unwrap_or_default();
-                let link = target.only.as_ref().map(|id| id.1.to_string());
-                info!(tunnel, link, "load is sent, to see what is carried");
+                let links = target.only.iter().flatten().map(|id| id.1.as_str());
+                let links = links.collect::<Vec<_>>().join(", ");
+                info!(tunnel, links, "load is sent, to see what is carried");
             }
             if let Err(error) = self.svcs.fill(way) {
                 debug!(%error, "cannot have a way filled");
