@@ -107,6 +107,7 @@ impl Lane {
         }
     }
 
+    /// Takes note of a number that is not to come any more; returns whether it was.
     fn forget(&mut self, number: u64) -> bool {
         let remembered = number <= self.top && self.top - number < SPAN;
         remembered && self.told.clear(number)

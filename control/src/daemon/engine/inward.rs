@@ -172,6 +172,14 @@ impl<'s> Inward<'s> {
             let Some(opened) = self.slots[at].opened.take() else {
                 continue;
             };
+            let inner = match &opened.content {
+                Content::Packet(inner) => inner,
+                Content::Dummy(payload) => {
+                    self.hear(at, payload, &opened, (table, &mut *order));
+                    order.skip(opened.spi, opened.number, &mut self.out);
+                    continue;
+                }
+            };
             let mut arrival = Arrival {
                 number: opened.number,
                 // The program that received it has left word.
@@ -180,13 +188,7 @@ impl<'s> Inward<'s> {
                 kin: Kin::default(),
                 waits: opened.waits,
             };
-            let packet = match &opened.content {
-                Content::Packet(inner) => Some(self.packet(at, inner, &mut arrival)),
-                Content::Dummy(payload) => {
-                    self.hear(at, payload, &opened, (table, &mut *order));
-                    None
-                }
-            };
+            let packet = self.packet(at, inner, &mut arrival);
             let agreed = agreed.get(&opened.remote);
             let terms = Terms {
                 policy: opened.resequence,

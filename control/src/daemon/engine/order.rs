@@ -62,13 +62,13 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Takes a packet of an SA of `table`, or none if what came goes nowhere; what goes on now goes to the end of `out`.
+    /// Takes a packet of an SA of `table`; what goes on now goes to the end of `out`.
     pub(super) fn push(
         &mut self,
         table: &Inbound,
         (spi, terms): (u32, Terms),
         arrival: Arrival,
-        packet: Option<Packet>,
+        packet: Packet,
         out: &mut Vec<Packet>,
     ) {
         if !self.by_spi.contains_key(&spi) {
@@ -77,21 +77,25 @@ impl Order {
                 .filter(|_| terms.policy != Resequence::Off)
             {
                 Some(tunnel) => self.begin(spi, tunnel.clone()),
-                None => return out.extend(packet),
+                None => return out.push(packet),
             }
         }
         let Some(OfSa { packets: of_sa, .. }) = self.by_spi.get_mut(&spi) else {
             return;
         };
-        match packet {
-            Some(packet) => of_sa.push(terms, arrival, packet, |packet| out.push(packet)),
-            None => of_sa.skip(arrival.number, |packet| out.push(packet)),
-        }
+        of_sa.push(terms, arrival, packet, |packet| out.push(packet));
         if of_sa.deadline().is_some() && !self.waiting.contains(&spi) {
             self.waiting.push(spi);
         }
         if of_sa.wants() && !self.asking.contains(&spi) {
             self.asking.push(spi);
+        }
+    }
+
+    /// Takes note of a packet of an SA that goes nowhere.
+    pub(super) fn skip(&mut self, spi: u32, number: u64, out: &mut Vec<Packet>) {
+        if let Some(OfSa { packets, .. }) = self.by_spi.get_mut(&spi) {
+            packets.skip(number, |packet| out.push(packet));
         }
     }
 
@@ -221,7 +225,7 @@ mod tests {
                 lane: usize::try_from(arrival.number).unwrap(),
                 ..Packet::default()
             };
-            order.push(&table, sa, *arrival, Some(packet), &mut out);
+            order.push(&table, sa, *arrival, packet, &mut out);
         }
         out.into_iter().map(|packet| packet.lane).collect()
     }
