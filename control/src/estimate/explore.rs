@@ -222,9 +222,9 @@ impl<K: Ord + Clone> Explorer<K> {
         };
         let terms = keys.iter().filter_map(|key| plan.ivcs.get(*key));
         let carried = terms.map(|term| term.rate).sum();
-        let possible = |key: &K| plan.ivcs.contains_key(key) && free(key);
-        let possible = keys.iter().all(|key| possible(key));
-        let known = !keys.iter().any(|key| plan.unknown.contains(*key));
+        let all = |holds: &dyn Fn(&K) -> bool| keys.iter().all(|key| holds(key));
+        let possible = all(&|key| plan.ivcs.contains_key(key) && free(key));
+        let known = all(&|key| !plan.unknown.contains(key));
         if known {
             trial.carries(carried, now);
         }

@@ -217,8 +217,11 @@ impl Heart {
             if let Some(target) = &target {
                 let tunnel = plan.tunnels.get(&target.tunnel);
                 let tunnel = tunnel.map(ToString::to_string).unwrap_or_default();
-                let links = target.only.iter().flatten().map(|id| id.1.as_str());
-                let links = links.collect::<Vec<_>>().join(", ");
+                let names = |ids: &BTreeSet<IvcId>| {
+                    let names: Vec<_> = ids.iter().map(|id| id.1.as_str()).collect();
+                    names.join(", ")
+                };
+                let links = target.only.as_ref().map(names);
                 info!(tunnel, links, "load is sent, to see what is carried");
             }
             if let Err(error) = self.svcs.fill(way) {
