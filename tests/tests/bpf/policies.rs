@@ -7,6 +7,7 @@ use etherparse::IpNumber;
 use rustix::time::{ClockId, clock_gettime};
 use withy::{
     bundle::Steering,
+    dataplane::Svcs,
     estimate::{Place, Places, Plan, Term},
 };
 use withy_common::{
@@ -249,18 +250,32 @@ fn flows_stay_on_one_ivc_with_either_engine() {
     assert!(of_slots[1].min(of_slots[2]) > 30, "{of_slots:?}");
 }
 
-/// The second link is too far away to be bonded with the first; flow 5 has it for itself.
-#[test]
-fn a_flow_that_goes_apart_leaves_the_others_alone() {
-    let mut rig = rig(&[(10_000_000, 10), (10_000_000, 300)], |_| {});
+/// Steers the tunnel; flows go by the IVCs in these slots.
+fn steer(rig: &mut Rig, plan: &Plan<u32>, ways: &[(u8, u32)]) -> Svcs {
     let (_, _, svcs) = rig.tables.take_keepalives().unwrap();
-    let term = |latency, bonded| Term {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), 0);
+    let ways = ways.iter().map(|(flow, slot)| (*flow, slot));
+    let steering = Steering::new(plan, ways, now, |slot| Some(*slot));
+    svcs.steer(ENDPOINTS.1, steering).unwrap();
+    svcs
+}
+
+/// A link of 10 Mbit/s that is so much further away than the nearest, in milliseconds.
+fn term(latency: u64, bonded: bool) -> Term {
+    Term {
         rate: 10_000_000,
         latency: Duration::from_millis(latency),
         bonded,
         alone: Duration::from_millis(20),
         ..Term::default()
-    };
+    }
+}
+
+/// The second link is too far away to be bonded with the first; flow 5 has it for itself.
+#[test]
+fn a_flow_that_goes_apart_leaves_the_others_alone() {
+    let mut rig = rig(&[(10_000_000, 10), (10_000_000, 300)], |_| {});
     let place = Place {
         rate: None,
         lag: 0.29,
@@ -275,10 +290,7 @@ fn a_flow_that_goes_apart_leaves_the_others_alone() {
         },
         ..Plan::default()
     };
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.unsigned_abs(), 0);
-    let steering = Steering::new(&plan, [(5, &1)].into_iter(), now, |slot| Some(*slot));
-    svcs.steer(ENDPOINTS.1, steering).unwrap();
+    let svcs = steer(&mut rig, &plan, &[(5, 1)]);
     let send = |class, flow| {
         (0..100)
             .filter_map(|_| own(&rig, Label::new(class, flow), 1400))
@@ -308,27 +320,20 @@ fn a_flow_that_goes_apart_leaves_the_others_alone() {
 #[test]
 fn what_engines_tell_each_other_goes_by_the_nearest_link_also_if_it_is_full() {
     let mut rig = rig(&[(10_000_000, 10), (10_000_000, 300)], |_| {});
-    let (_, _, svcs) = rig.tables.take_keepalives().unwrap();
-    let term = |latency, bonded| Term {
-        rate: 10_000_000,
-        latency: Duration::from_millis(latency),
-        bonded,
+    let full = |term| Term {
         most: Some(Duration::from_millis(5)),
-        ..Term::default()
+        ..term
     };
     let plan = Plan {
         horizon: Duration::from_millis(320),
-        ivcs: [(0, term(0, false)), (1, term(290, true))].into(),
+        ivcs: [(0, full(term(0, false))), (1, full(term(290, true)))].into(),
         places: Places {
             bonded: None,
             others: [(0, Place::default())].into(),
         },
         ..Plan::default()
     };
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.unsigned_abs(), 0);
-    let steering = Steering::new(&plan, std::iter::empty(), now, |slot| Some(*slot));
-    svcs.steer(ENDPOINTS.1, steering).unwrap();
+    let _svcs = steer(&mut rig, &plan, &[]);
     assert_eq!(own(&rig, Label::default(), 1400), Some(1));
     // 1.2 ms each.
     let told: Vec<_> = (0..100).map(|_| identified(&rig, HASTE, 1400)).collect();
